@@ -1,0 +1,224 @@
+"""What the service is built of, from settings; entered once per process."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+
+from app.db.engine import create_engine
+from app.domain.ids import ProcessId
+from app.engine.lease import Caretaker, Lease, new_process_id
+from app.engine.observer import TurnObserver
+from app.engine.peers import Peers
+from app.engine.rag import RagAnswerer
+from app.engine.turns import Answerer, EngineConfig, TurnEngine
+from app.ingest.blobs import BlobStore
+from app.llm.base import AttemptObserver, Patience, TokenCounter
+from app.llm.catalogue import ModelCatalogue
+from app.llm.entries import ModelEntry, UpstreamEntry, load_models_file
+from app.llm.factory import ModelFactory, ModelRoomConfig
+from app.llm.tokens import BpeTokenCounter
+from app.net.http import HttpClient, HttpConfig
+from app.retrieval.service import Retriever
+from app.security.authenticator import Authenticator
+from app.services.completions import Completions, CompletionsConfig
+from app.settings import Settings
+from app.telemetry.turns import TurnMetrics
+from repositories.listener import Listener
+from repositories.unit_of_work import Database
+from routers.deps import EdgeConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything routes reach through `app.state`."""
+
+    database: Database
+    authenticator: Authenticator
+    catalogue: ModelCatalogue
+    blobs: BlobStore
+    retriever: Retriever
+    engine: TurnEngine
+    completions: Completions
+    listener: Listener
+    lease: Lease
+    caretaker: Caretaker
+    peers: Peers
+    edge: EdgeConfig = field(default_factory=EdgeConfig)
+
+
+def assemble(
+    *,
+    database: Database,
+    listener: Listener,
+    catalogue: ModelCatalogue,
+    blobs: BlobStore,
+    pepper: bytes,
+    counter: TokenCounter,
+    observer: TurnObserver,
+    process_id: ProcessId,
+    edge: EdgeConfig,
+    engine_config: EngineConfig,
+    completions_config: CompletionsConfig,
+    answerer: Answerer | None = None,
+) -> Parts:
+    """Join made parts; tests do it with their own database and models."""
+    retriever = Retriever(database, catalogue)
+    engine = TurnEngine(
+        database,
+        answerer or RagAnswerer(retriever, counter),
+        counter,
+        process_id=process_id,
+        config=engine_config,
+        observer=observer,
+    )
+    lease = Lease(database, process_id, kind="api")
+    return Parts(
+        database=database,
+        authenticator=Authenticator(database, pepper),
+        catalogue=catalogue,
+        blobs=blobs,
+        retriever=retriever,
+        engine=engine,
+        completions=Completions(database, engine, catalogue, completions_config),
+        listener=listener,
+        lease=lease,
+        caretaker=Caretaker(database, lease, engine, counter),
+        peers=Peers(database, listener, engine),
+        edge=edge,
+    )
+
+
+@asynccontextmanager
+async def built(
+    settings: Settings, database_url: str, pepper: bytes, *, on_attempt: AttemptObserver | None = None
+) -> AsyncGenerator[Parts, None]:
+    """Build the parts of one process that answers, and give them back at the end."""
+    counter = BpeTokenCounter()
+    database = Database(create_engine(database_url, pool_size=settings.database_pool_size))
+    async with models(settings, counter, on_attempt=on_attempt) as catalogue:
+        try:
+            yield assemble(
+                database=database,
+                listener=Listener(database_url),
+                catalogue=catalogue,
+                blobs=BlobStore.at(blob_url(settings)),
+                pepper=pepper,
+                counter=counter,
+                observer=TurnMetrics(),
+                process_id=new_process_id(),
+                edge=EdgeConfig(
+                    ping_s=settings.sse_ping,
+                    expose_prompt=settings.expose_prompt,
+                    upload_max_bytes=settings.upload_max_bytes,
+                    upload_max_files=settings.upload_max_files,
+                    body_max_bytes=settings.body_max_bytes,
+                ),
+                engine_config=EngineConfig(
+                    turn_timeout_s=settings.turn_timeout, lock_timeout_s=settings.turn_lock_timeout
+                ),
+                completions_config=CompletionsConfig(on_disconnect=settings.on_disconnect),
+            )
+        finally:
+            await database.close()
+
+
+@asynccontextmanager
+async def models(
+    settings: Settings, counter: TokenCounter, *, on_attempt: AttemptObserver | None = None
+) -> AsyncGenerator[ModelCatalogue, None]:
+    """The catalogue of configured and embedded models, over one HTTP client."""
+    async with HttpClient(HttpConfig(connect_timeout_s=settings.connect_timeout)) as http:
+        config = ModelRoomConfig(
+            run_dir=settings.data_dir.absolute() / "run",
+            patience=Patience(first_token_s=settings.first_token_timeout, piece_s=settings.piece_timeout),
+        )
+        factory = ModelFactory(config, http, counter, on_attempt=on_attempt)
+        try:
+            yield factory.catalogue(entries(settings))
+        finally:
+            await factory.aclose()
+
+
+@asynccontextmanager
+async def running(parts: Parts) -> AsyncGenerator[None, None]:
+    """Take the lease, close what a dead process left behind, and hold the tasks that drive the service."""
+    await parts.lease.take()
+    await parts.caretaker.adopt()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(parts.engine.run)
+        tasks.start_soon(parts.listener.run)
+        tasks.start_soon(parts.caretaker.run)
+        tasks.start_soon(parts.peers.run)
+        try:
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                await parts.engine.drain(0)
+                await parts.lease.leave()
+            tasks.cancel_scope.cancel()
+
+
+def blob_url(settings: Settings) -> str:
+    """Return where files are kept."""
+    return settings.blob_url or (settings.data_dir.absolute() / "blobs").as_uri()
+
+
+def entries(settings: Settings) -> list[ModelEntry]:
+    """Return the configured models: those of the variables first, then those of the file."""
+    found: list[ModelEntry] = []
+    if settings.llm_model is not None and (settings.llm_base_url or settings.llm_upstreams):
+        found.append(_chat_entry(settings, settings.llm_model))
+    if settings.embedding_model is not None and settings.embedding_base_url is not None:
+        found.append(
+            ModelEntry(
+                name=settings.embedding_model,
+                provider=_PROVIDER,
+                kind="embedding",
+                base_url=settings.embedding_base_url,
+                api_key=settings.embedding_api_key.get_secret_value() if settings.embedding_api_key else "",
+                dimensions=settings.embedding_dimensions,
+                default=True,
+            )
+        )
+    if settings.rerank_model is not None and settings.rerank_base_url is not None:
+        found.append(
+            ModelEntry(
+                name=settings.rerank_model,
+                provider=_PROVIDER,
+                kind="rerank",
+                base_url=settings.rerank_base_url,
+                api_key=settings.rerank_api_key.get_secret_value() if settings.rerank_api_key else "",
+                default=True,
+            )
+        )
+    if settings.models_file is not None:
+        found += load_models_file(Path(settings.models_file))
+    return found
+
+
+_PROVIDER = "default"
+"""Provider of the models that the environment names."""
+
+
+def _chat_entry(settings: Settings, name: str) -> ModelEntry:
+    key = settings.llm_api_key.get_secret_value() if settings.llm_api_key else ""
+    upstreams = tuple(
+        UpstreamEntry(
+            base_url=upstream.base_url.rstrip("/"),
+            api_key=upstream.api_key.get_secret_value() if upstream.api_key else key,
+            upstream_name=upstream.model,
+        )
+        for upstream in settings.llm_upstreams
+    )
+    return ModelEntry(
+        name=name,
+        provider=_PROVIDER,
+        kind="chat",
+        base_url=settings.llm_base_url,
+        api_key=key,
+        default=True,
+        upstreams=upstreams,
+    )

@@ -1,0 +1,176 @@
+"""Tables of chats (assistants), sessions, messages, references, turns and their event log."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from app.db.metadata import Moment, metadata, tenant_column
+
+chats = Table(
+    "chats",
+    metadata,
+    tenant_column(),
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("avatar", Text, nullable=False, server_default=""),
+    Column("language", Text, nullable=False, server_default="English"),
+    Column("do_refer", Text, nullable=False, server_default="1"),
+    Column("llm_id", Text),  # null: the default chat model
+    Column("llm_setting", JSONB, nullable=False),
+    Column("prompt_config", JSONB, nullable=False),
+    Column("meta_data_filter", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("similarity_threshold", Double, nullable=False),
+    Column("vector_similarity_weight", Double, nullable=False),
+    Column("top_n", Integer, nullable=False),
+    Column("top_k", Integer, nullable=False),
+    Column("rerank_id", Text, nullable=False, server_default=""),
+    Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    Column("updated_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    Column("deleted_at", Moment),
+    ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], ondelete="CASCADE"),
+    Index("uq_chats_name", "tenant_id", text("lower(name)"), unique=True, postgresql_where=text("deleted_at IS NULL")),
+    Index("ix_chats_created", "tenant_id", "created_at", "id"),
+)
+
+chat_datasets = Table(
+    "chat_datasets",
+    metadata,
+    tenant_column(),
+    Column("chat_id", Text, primary_key=True),
+    Column("dataset_id", Text, primary_key=True),
+    Column("position", Integer, nullable=False),
+    ForeignKeyConstraint(["tenant_id", "chat_id"], ["chats.tenant_id", "chats.id"], ondelete="CASCADE"),
+    ForeignKeyConstraint(["tenant_id", "dataset_id"], ["datasets.tenant_id", "datasets.id"], ondelete="CASCADE"),
+    Index("ix_chat_datasets_dataset", "tenant_id", "dataset_id"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    tenant_column(),
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),  # chat | agent | participants | section
+    Column("chat_id", Text),
+    Column("name", Text, nullable=False),
+    Column("user_id", Text, nullable=False, server_default=""),
+    Column("source", Text),
+    Column("variables", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("next_position", Integer, nullable=False, server_default="0"),
+    Column("round", Integer, nullable=False, server_default="0"),
+    Column("tokens", BigInteger, nullable=False, server_default="0"),
+    Column("duration_s", Double, nullable=False, server_default="0"),
+    Column("thumb_up", Integer, nullable=False, server_default="0"),
+    Column("last_message_at", Moment),
+    Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    Column("updated_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    Column("deleted_at", Moment),
+    ForeignKeyConstraint(["tenant_id", "chat_id"], ["chats.tenant_id", "chats.id"], ondelete="CASCADE"),
+    Index("ix_sessions_chat", "tenant_id", "chat_id", "created_at", "id"),
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    tenant_column(),
+    Column("id", Text, primary_key=True),
+    Column("session_id", Text),  # null: a turn of a caller who keeps the history
+    Column("chat_id", Text),
+    Column("api_key_id", Text, nullable=False),
+    Column("state", Text, nullable=False),  # running | done | stopped | failed
+    Column("owner", Text, nullable=False),  # the process that drives it
+    Column("fence", BigInteger, nullable=False, server_default="1"),  # grows at every takeover
+    Column("is_stop_requested", Boolean, nullable=False, server_default=text("false")),
+    Column("route", Text, nullable=False),
+    Column("body_hash", LargeBinary, nullable=False),
+    Column("request_id", Text, nullable=False, server_default=""),
+    Column("delivered_at", Moment),  # when an answer reached its caller whole
+    Column("model", Text),
+    Column("prompt_version", Text),
+    Column("finish_reason", Text),
+    Column("error_kind", Text),
+    Column("error", Text),
+    Column("prompt_tokens", Integer, nullable=False, server_default="0"),
+    Column("completion_tokens", Integer, nullable=False, server_default="0"),
+    Column("reasoning_tokens", Integer, nullable=False, server_default="0"),
+    Column("cached_tokens", Integer, nullable=False, server_default="0"),
+    Column("is_estimated", Boolean, nullable=False, server_default=text("false")),
+    Column("reference_total", Integer),  # null: no retrieval ran, or quoting was off
+    Column("timings_ms", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    Column("ended_at", Moment),
+    ForeignKeyConstraint(["tenant_id", "session_id"], ["sessions.tenant_id", "sessions.id"], ondelete="CASCADE"),
+    Index(
+        "uq_turns_one_running",
+        "tenant_id",
+        "session_id",
+        unique=True,
+        postgresql_where=text("state = 'running' AND session_id IS NOT NULL"),
+    ),
+    Index("ix_turns_running", "owner", postgresql_where=text("state = 'running'")),
+    Index("ix_turns_retry", "tenant_id", "api_key_id", "body_hash", "created_at"),
+    Index("ix_turns_session", "tenant_id", "session_id", postgresql_where=text("session_id IS NOT NULL")),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    tenant_column(),
+    Column("turn_id", Text, primary_key=True),  # names the turn; the opener's names no turn
+    Column("role", Text, primary_key=True),
+    Column("session_id", Text),
+    Column("position", Integer, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("reasoning", Text),
+    Column("thumbup", Boolean),
+    Column("feedback", Text),
+    Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    ForeignKeyConstraint(["tenant_id", "session_id"], ["sessions.tenant_id", "sessions.id"], ondelete="CASCADE"),
+    Index("uq_messages_position", "tenant_id", "session_id", "position", unique=True),
+)
+
+message_references = Table(
+    "message_references",
+    metadata,
+    tenant_column(),
+    Column("turn_id", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),  # the n of [ID:n], from 0
+    Column("chunk_id", Text, nullable=False),
+    Column("document_id", Text, nullable=False),
+    Column("document_name", Text, nullable=False),
+    Column("dataset_id", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("positions", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("image_id", Text, nullable=False, server_default=""),
+    Column("url", Text),
+    Column("doc_type", Text, nullable=False, server_default=""),
+    Column("similarity", Double),
+    Column("vector_similarity", Double),
+    Column("term_similarity", Double),
+    Column("is_cited", Boolean, nullable=False),
+    ForeignKeyConstraint(["tenant_id", "turn_id"], ["turns.tenant_id", "turns.id"], ondelete="CASCADE"),
+)
+
+turn_events = Table(
+    "turn_events",
+    metadata,
+    tenant_column(),
+    Column("turn_id", Text, primary_key=True),
+    Column("first_number", Integer, primary_key=True),
+    Column("last_number", Integer, nullable=False),
+    Column("payload", LargeBinary, nullable=False),  # JSON: [[number, kind, data], …]
+    Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    ForeignKeyConstraint(["tenant_id", "turn_id"], ["turns.tenant_id", "turns.id"], ondelete="CASCADE"),
+    Index("ix_turn_events_created", "created_at", postgresql_using="brin"),
+)

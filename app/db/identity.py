@@ -1,0 +1,55 @@
+"""Tables of tenants, their keys, and the processes of the service."""
+
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from app.db.metadata import Moment, metadata, tenant_column
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", Moment, nullable=False, server_default=text("now()")),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    tenant_column(),
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),  # api | embed
+    Column("name", Text, nullable=False, server_default=""),
+    Column("prefix", Text, nullable=False),  # what lists show: the first characters
+    Column("last4", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),  # keyed hash of the whole secret
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    Column("expires_at", Moment),
+    Column("revoked_at", Moment),
+    Column("last_used_at", Moment),
+    ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], ondelete="CASCADE"),
+    UniqueConstraint("hash", name="uq_api_keys_hash"),
+    Index("ix_api_keys_tenant_id_created_at", "tenant_id", "created_at"),
+)
+
+processes = Table(
+    "processes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),  # api | worker
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", Moment, nullable=False, server_default=text("now()")),
+    Column("lease_until", Moment, nullable=False),
+)

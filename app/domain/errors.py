@@ -1,0 +1,128 @@
+"""Refusals and failures, told by kind; no HTTP numbers here.
+
+ParleyError
+├── Invalid            the caller's request cannot be served as written
+│   ├── TooLarge       ... because it is over a size limit
+│   └── Conflict       ... because of what is going on right now; the same call may succeed later
+├── Unauthenticated    no key, or one nobody knows
+├── Forbidden          a known key that may not do this
+├── Missing            no such object, or another tenant's: the two look alike
+├── Limited            a limit is used up for now
+├── Unavailable        this process takes no new work (draining)
+├── Broken             our own fault; the detail is in the log only
+└── UpstreamFailed     a model provider could not answer
+    ├── UpstreamRefused    it said 400: the request itself
+    ├── UpstreamLimited    it said 429
+    └── UpstreamTimeout    it was silent too long
+"""
+
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What sort of refusal it is; `app/wire/errors.py` gives each dialect's status and code."""
+
+    INVALID = "invalid"
+    TOO_LARGE = "too_large"
+    CONFLICT = "conflict"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    MISSING = "missing"
+    LIMITED = "limited"
+    UNAVAILABLE = "unavailable"
+    UPSTREAM = "upstream"
+    UPSTREAM_REFUSED = "upstream_refused"
+    UPSTREAM_LIMITED = "upstream_limited"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
+    INTERNAL = "internal"
+
+
+class ParleyError(Exception):
+    """A failure a caller may be told about; `message` is fit to show.
+
+    `param` is the dotted path of the field at fault, if one is; `retry_after_s` a hint in seconds.
+    """
+
+    kind: Kind = Kind.INVALID
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+class Invalid(ParleyError):
+    """The request cannot be served as written."""
+
+
+class TooLarge(Invalid):
+    """The request is over a size limit."""
+
+    kind = Kind.TOO_LARGE
+
+
+class Conflict(Invalid):
+    """Something else is going on with the same object; the same call may succeed later."""
+
+    kind = Kind.CONFLICT
+
+
+class Unauthenticated(ParleyError):
+    """No key, a malformed one, or one nobody knows."""
+
+    kind = Kind.UNAUTHENTICATED
+
+
+class Forbidden(ParleyError):
+    """A known key that may not do this."""
+
+    kind = Kind.FORBIDDEN
+
+
+class Missing(ParleyError):
+    """The object does not exist, or belongs to another tenant: the two look alike."""
+
+    kind = Kind.MISSING
+
+
+class Limited(ParleyError):
+    """A limit of the key or tenant is used up for now."""
+
+    kind = Kind.LIMITED
+
+
+class Unavailable(ParleyError):
+    """This process takes no new work: it is draining, or has not finished starting."""
+
+    kind = Kind.UNAVAILABLE
+
+
+class Broken(ParleyError):
+    """Something of ours failed; the detail is in the log only."""
+
+    kind = Kind.INTERNAL
+
+
+class UpstreamFailed(ParleyError):
+    """A model provider could not answer; `message` carries no secret of ours or theirs."""
+
+    kind = Kind.UPSTREAM
+
+
+class UpstreamRefused(UpstreamFailed):
+    """The provider found the request itself at fault (HTTP 400, 413, 422)."""
+
+    kind = Kind.UPSTREAM_REFUSED
+
+
+class UpstreamLimited(UpstreamFailed):
+    """The provider asked us to come back later (HTTP 429)."""
+
+    kind = Kind.UPSTREAM_LIMITED
+
+
+class UpstreamTimeout(UpstreamFailed):
+    """The provider was silent longer than a deadline allows."""
+
+    kind = Kind.UPSTREAM_TIMEOUT

@@ -1,0 +1,111 @@
+"""What is said to models and what they say back: messages, options, pieces, usage."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant"]
+"""Who speaks."""
+
+
+class FinishReason(StrEnum):
+    """Why a model stopped; vendor words are mapped to these (openai.md 3.3)."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatMessage:
+    """One message of a prompt."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationOptions:
+    """How to generate; None leaves the choice to the model. `extra` goes to the provider as it is."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one model call, or of a turn as the sum of its calls.
+
+    `completion_tokens` includes `reasoning_tokens`; `prompt_tokens` includes `cached_tokens`.
+    `is_estimated` is true when any part was counted by us and not by the provider.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    cached_tokens: int = 0
+    is_estimated: bool = False
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt plus completion: the sum law, by construction."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Sum of two usages; estimated if either is."""
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            is_estimated=self.is_estimated or other.is_estimated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelText:
+    """A piece of the visible answer, never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReasoning:
+    """A piece of the model's thinking, never empty, without tags."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUsage:
+    """What the call cost; exactly one, after the last piece. `attempt` is 1 for the first upstream tried."""
+
+    usage: Usage
+    model: str
+    provider: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFinish:
+    """Why the model stopped; exactly one, before `ModelUsage`."""
+
+    reason: FinishReason
+
+
+ModelItem = ModelText | ModelReasoning | ModelFinish | ModelUsage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embeddings:
+    """Vectors of some texts in their order: each of length `dimensions`, L2-normalised."""
+
+    vectors: list[list[float]]
+    model: str
+    provider: str
+    usage: Usage

@@ -1,0 +1,219 @@
+"""The end of a turn: answer, references, ledger, counters and state, in one transaction."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import anyio
+import structlog
+from anyio import to_thread
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.domain.errors import Kind
+from app.domain.events import Done, Ending, Failed, ModelAsked, Numbered, RetrievalDone, Stopped
+from app.domain.events import ReasoningPiece as Reasoning
+from app.domain.events import TextPiece as Text
+from app.domain.ids import ChatId, KeyId, SessionId, TenantId, TurnId
+from app.domain.models import Usage
+from app.domain.references import Reference
+from app.domain.retrieval import ModelCall
+from app.domain.turns import TurnLost, TurnState
+from app.engine.codec import decode, encode
+from app.engine.draft import Draft
+from app.engine.log import WINDOW
+from app.llm.base import TokenCounter
+from repositories.dispatch import OrphanedTurn
+from repositories.turn_events import LogEntry
+from repositories.turns import TurnClosing
+from repositories.unit_of_work import Database, UnitOfWork
+
+log = structlog.get_logger()
+
+GONE = "The process that was answering ended before the answer was complete."
+_CHARS_PER_TOKEN = 4  # where nothing but the length of a prompt is known any more
+_TRIES_S = (0.1, 0.3, 1.0, 3.0, 6.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """Everything the closing transaction writes."""
+
+    tenant_id: TenantId
+    turn_id: TurnId
+    fence: int
+    session_id: SessionId | None
+    chat_id: ChatId | None
+    key_id: KeyId
+    ending: Done | Stopped | Failed
+    pending: Sequence[Numbered]
+    number: int
+    reasoning: str | None
+    references: Sequence[Reference]
+    reference_total: int | None
+    calls: Sequence[ModelCall]
+    timings_ms: dict[str, float]
+    duration_s: float
+
+
+async def close(database: Database, closing: Closing) -> None:
+    """Store the end of a turn; tries again for about ten seconds while Postgres is away.
+
+    Raises:
+        TurnLost: another process has taken the turn over; nothing was written.
+    """
+    for wait_s in _TRIES_S:
+        try:
+            async with database.unit(closing.tenant_id) as unit:
+                await _write(unit, closing)
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            log.warning("turn_close_failed", turn=closing.turn_id, error=str(error)[:500])
+            await anyio.sleep(wait_s)
+        else:
+            return
+    raise TurnLost(closing.turn_id)
+
+
+async def _write(unit: UnitOfWork, closing: Closing) -> None:
+    ending = closing.ending
+    events = [*closing.pending, (closing.number, ending)]
+    first = events[0][0]
+    await unit.turn_events.append([LogEntry(closing.turn_id, closing.fence, first, closing.number, encode(events))])
+    if not await unit.turns.close(_row(closing)):
+        raise TurnLost(closing.turn_id)
+    await unit.messages.add_answer(
+        turn_id=closing.turn_id,
+        session_id=closing.session_id,
+        content=ending.content,
+        reasoning=closing.reasoning,
+        tokens=ending.usage.total_tokens,
+        duration_s=closing.duration_s,
+        rounds=int(isinstance(ending, Done)),
+    )
+    if closing.references:
+        await unit.messages.add_references(closing.turn_id, closing.references, ending.cited)
+    await unit.usage.add(
+        closing.calls,
+        turn_id=closing.turn_id,
+        session_id=closing.session_id,
+        chat_id=closing.chat_id,
+        api_key_id=closing.key_id,
+    )
+
+
+def _row(closing: Closing) -> TurnClosing:
+    ending = closing.ending
+    return TurnClosing(
+        id=closing.turn_id,
+        fence=closing.fence,
+        state=_state(ending),
+        finish_reason=ending.finish_reason.value if isinstance(ending, Done) else None,
+        error_kind=ending.kind if isinstance(ending, Failed) else None,
+        error=ending.message if isinstance(ending, Failed) else None,
+        usage=ending.usage,
+        reference_total=closing.reference_total,
+        timings_ms={name: round(value, 3) for name, value in closing.timings_ms.items()},
+    )
+
+
+def _state(ending: Ending) -> TurnState:
+    match ending:
+        case Done():
+            return TurnState.DONE
+        case Stopped():
+            return TurnState.STOPPED
+        case _:
+            return TurnState.FAILED
+
+
+async def settle(draft: Draft, counter: TokenCounter) -> None:
+    """Put a model call that never told its cost on the ledger, counted by us and marked as an estimate."""
+    call = draft.unfinished_call
+    if call is None:
+        return
+    prompt = "\n".join(message.content for message in call.prompt)
+    written, thought = draft.text, draft.reasoning or ""
+    prompt_tokens, text_tokens, reasoning_tokens = await to_thread.run_sync(
+        lambda: (counter.count(prompt), counter.count(written), counter.count(thought))
+    )
+    usage = Usage(
+        prompt_tokens=prompt_tokens,
+        completion_tokens=text_tokens + reasoning_tokens,
+        reasoning_tokens=reasoning_tokens,
+        is_estimated=True,
+    )
+    duration_ms = (time.perf_counter() - call.begun_s) * 1000
+    draft.spent(
+        ModelCall(
+            kind="chat",
+            purpose="answer",
+            model=call.model,
+            provider=call.provider,
+            usage=usage,
+            duration_ms=duration_ms,
+        )
+    )
+
+
+async def take_over(database: Database, orphan: OrphanedTurn, owner: str, counter: TokenCounter) -> bool:
+    """Close a dead process's turn as failed, with what it had stored; false when somebody else did."""
+    async with database.unit(orphan.tenant_id) as unit:
+        fence = await unit.turns.take_over(orphan.turn_id, fence=orphan.fence, owner=owner)
+        if fence is None:
+            return False
+        turn = await unit.turns.get(orphan.turn_id)
+        payloads = await unit.turn_events.after(orphan.turn_id, 0)
+    if turn is None:
+        return False
+    events = [event for payload in payloads for event in decode(payload)]
+    text = "".join(event.text for _, event in events if isinstance(event, Text))
+    reasoning = "".join(event.text for _, event in events if isinstance(event, Reasoning))
+    calls = await to_thread.run_sync(_unfinished, events, text, reasoning, counter)
+    found = next((event for _, event in events if isinstance(event, RetrievalDone)), None)
+    closing = Closing(
+        tenant_id=orphan.tenant_id,
+        turn_id=orphan.turn_id,
+        fence=fence,
+        session_id=turn.session_id,
+        chat_id=turn.chat_id,
+        key_id=turn.api_key_id,
+        ending=Failed(
+            content=text,
+            cited=(),
+            usage=sum((call.usage for call in calls), Usage()),
+            ended_s=time.time(),
+            kind=Kind.INTERNAL.value,
+            message=GONE,
+        ),
+        pending=(),
+        number=(events[-1][0] if events else 0) + WINDOW + 1,
+        reasoning=reasoning or None,
+        references=found.references if found is not None else (),
+        reference_total=found.total if found is not None else None,
+        calls=calls,
+        timings_ms={},
+        duration_s=0.0,
+    )
+    try:
+        await close(database, closing)
+    except TurnLost:
+        return False
+    log.warning("turn_taken_over", turn=orphan.turn_id, pieces=len(events), characters=len(text))
+    return True
+
+
+def _unfinished(events: list[Numbered], text: str, reasoning: str, counter: TokenCounter) -> list[ModelCall]:
+    asked = next((event for _, event in reversed(events) if isinstance(event, ModelAsked)), None)
+    if asked is None:
+        return []
+    reasoning_tokens = counter.count(reasoning)
+    usage = Usage(
+        prompt_tokens=asked.prompt_chars // _CHARS_PER_TOKEN,
+        completion_tokens=counter.count(text) + reasoning_tokens,
+        reasoning_tokens=reasoning_tokens,
+        is_estimated=True,
+    )
+    return [
+        ModelCall(
+            kind="chat", purpose="answer", model=asked.model, provider=asked.provider, usage=usage, duration_ms=0.0
+        )
+    ]

@@ -1,0 +1,86 @@
+"""Events as stored: a JSON list of `[number, kind, data]`, kinds of one letter."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, assert_never
+
+import orjson
+
+from app.domain.events import (
+    Done,
+    Failed,
+    ModelAsked,
+    Numbered,
+    ReasoningPiece,
+    RetrievalDone,
+    Stopped,
+    TextPiece,
+    TurnEvent,
+    TurnStarted,
+)
+from app.domain.models import FinishReason, Usage
+from app.domain.references import Reference
+
+
+def encode(events: Sequence[Numbered]) -> bytes:
+    """Return the stored form of consecutive events."""
+    return orjson.dumps([_row(number, event) for number, event in events])
+
+
+def decode(payload: bytes) -> list[Numbered]:
+    """Return the events of a stored payload."""
+    return [(number, _event(kind, data)) for number, kind, data in orjson.loads(payload)]
+
+
+def _row(number: int, event: TurnEvent) -> tuple[int, str, Any]:
+    match event:
+        case TextPiece():
+            return (number, "t", event.text)
+        case ReasoningPiece():
+            return (number, "r", event.text)
+        case TurnStarted():
+            return (number, "b", asdict(event))
+        case RetrievalDone():
+            return (number, "k", asdict(event))
+        case ModelAsked():
+            return (number, "m", asdict(event))
+        case Done():
+            return (number, "d", asdict(event))
+        case Stopped():
+            return (number, "s", asdict(event))
+        case Failed():
+            return (number, "f", asdict(event))
+        case _:
+            assert_never(event)
+
+
+def _event(kind: str, data: Any) -> TurnEvent:
+    match kind:
+        case "t":
+            return TextPiece(data)
+        case "r":
+            return ReasoningPiece(data)
+        case "b":
+            return TurnStarted(**data)
+        case "k":
+            references = tuple(Reference(**reference) for reference in data["references"])
+            return RetrievalDone(references=references, total=data["total"])
+        case "m":
+            return ModelAsked(**data)
+        case "d":
+            return Done(**_ending(data), finish_reason=FinishReason(data["finish_reason"]))
+        case "s":
+            return Stopped(**_ending(data))
+        case "f":
+            return Failed(**_ending(data), kind=data["kind"], message=data["message"])
+        case _:
+            raise ValueError(f"unknown event kind {kind!r}")
+
+
+def _ending(data: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "content": data["content"],
+        "cited": tuple(data["cited"]),
+        "usage": Usage(**data["usage"]),
+        "ended_s": data["ended_s"],
+    }

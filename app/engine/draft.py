@@ -1,0 +1,109 @@
+"""An answer in the making: what an answerer adds to, and what is stored when it ends."""
+
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from app.domain.events import ModelAsked, ReasoningPiece, RetrievalDone, TextPiece, TurnEvent
+from app.domain.models import ChatMessage, FinishReason, Usage
+from app.domain.references import Reference
+from app.domain.retrieval import ModelCall
+from app.engine.log import LogWriter, TurnLog
+from app.llm.base import ChatModel
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedCall:
+    """A model call that has not told its cost; `begun_s` is of the performance counter."""
+
+    model: str
+    provider: str
+    prompt: Sequence[ChatMessage]
+    begun_s: float
+
+
+class Draft:
+    """Collects the pieces, references and costs of a turn, and lets followers see them at once."""
+
+    def __init__(self, turn_log: TurnLog, writer: LogWriter) -> None:
+        self._log = turn_log
+        self._writer = writer
+        self._begun = time.perf_counter()
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self.references: tuple[Reference, ...] = ()
+        self.reference_total: int | None = None
+        self.cited: tuple[int, ...] = ()
+        self.repaired: str | None = None
+        self.finish_reason = FinishReason.STOP
+        self.calls: list[ModelCall] = []
+        self.timings_ms: dict[str, float] = {}
+        self._asked: UnfinishedCall | None = None
+
+    @property
+    def text(self) -> str:
+        """The answer so far, as the model wrote it."""
+        return "".join(self._text)
+
+    @property
+    def content(self) -> str:
+        """The answer as it is stored: after citation repair, if there was one."""
+        return self.text if self.repaired is None else self.repaired
+
+    @property
+    def reasoning(self) -> str | None:
+        """The thinking so far; None when there was none."""
+        return "".join(self._reasoning) or None
+
+    @property
+    def usage(self) -> Usage:
+        """The sum over the calls that make the answer: the model's and its helpers', not those of search."""
+        return sum((call.usage for call in self.calls if call.kind == "chat" or call.purpose == "answer"), Usage())
+
+    @contextmanager
+    def step(self, name: str) -> Generator[None, None, None]:
+        """Note how long the step `name` took, in milliseconds."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings_ms[name] = self.timings_ms.get(name, 0.0) + (time.perf_counter() - begun) * 1000
+
+    def found(self, references: Sequence[Reference], total: int) -> None:
+        """Tell what the answer may rest on."""
+        self.references, self.reference_total = tuple(references), total
+        self._note([RetrievalDone(references=self.references, total=total)], 1024)
+
+    def asked(self, model: ChatModel, prompt: Sequence[ChatMessage]) -> None:
+        """Note that a model call begins whose cost is not known yet."""
+        self._asked = UnfinishedCall(model.name, model.provider, prompt, time.perf_counter())
+        self._note([ModelAsked(model.name, model.provider, sum(len(message.content) for message in prompt))], 0)
+
+    def add(self, pieces: Sequence[TextPiece | ReasoningPiece]) -> None:
+        """Add the pieces that arrived together."""
+        if not self._text and not self._reasoning:
+            self.timings_ms["first_piece"] = (time.perf_counter() - self._begun) * 1000
+        size = 0
+        for piece in pieces:
+            size += len(piece.text)
+            (self._text if isinstance(piece, TextPiece) else self._reasoning).append(piece.text)
+        self._note(pieces, size)
+
+    async def room(self) -> None:
+        """Wait while the log is too far behind (`log.WINDOW`)."""
+        await self._writer.room(self._log)
+
+    def spent(self, call: ModelCall) -> None:
+        """Add a call to the ledger of this turn."""
+        if call.kind == "chat" and call.purpose == "answer":
+            self._asked = None
+        self.calls.append(call)
+
+    @property
+    def unfinished_call(self) -> UnfinishedCall | None:
+        """The model call that was begun and never told its cost."""
+        return self._asked
+
+    def _note(self, events: Sequence[TurnEvent], size: int) -> None:
+        self._writer.note(self._log, events, size)

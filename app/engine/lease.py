@@ -1,0 +1,113 @@
+"""Who is alive: this process renews its lease, and closes the turns of processes that did not."""
+
+import os
+import socket
+
+import anyio
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.domain.ids import ProcessId, new_id
+from app.engine.closing import take_over
+from app.engine.turns import TurnEngine
+from app.llm.base import TokenCounter
+from repositories.idempotency import KEPT_S
+from repositories.unit_of_work import Database
+
+log = structlog.get_logger()
+
+LEASE_S = 8.0
+RENEW_EVERY_S = 2.0
+"""A dead process's turns are closed after LEASE_S and one round of another: within 11 s, 15 are promised."""
+
+EVENTS_KEPT_S = 24 * 3600.0  # design.md 1.2
+_EXPIRE_EVERY = 300  # rounds
+_AT_ONCE = 100
+
+
+def new_process_id() -> ProcessId:
+    """Return an id for this process."""
+    return ProcessId(new_id())
+
+
+class Lease:
+    """Keeps one process of the service known as alive."""
+
+    def __init__(self, database: Database, process_id: ProcessId, *, kind: str) -> None:
+        self._database = database
+        self._process_id = process_id
+        self._kind = kind
+
+    async def take(self) -> None:
+        """Become known."""
+        async with self._database.service() as service:
+            await service.register(
+                self._process_id, kind=self._kind, host=socket.gethostname(), pid=os.getpid(), lease_s=LEASE_S
+            )
+
+    async def renew(self) -> None:
+        """Stay known; become known again if others gave this process up."""
+        async with self._database.service() as service:
+            is_known = await service.renew(self._process_id, lease_s=LEASE_S)
+        if not is_known:
+            await self.take()
+
+    async def leave(self) -> None:
+        """End in order."""
+        async with self._database.service() as service:
+            await service.leave(self._process_id)
+
+
+class Caretaker:
+    """Renews the lease and does what is due for all: orphaned turns, stop requests, expired logs."""
+
+    def __init__(self, database: Database, lease: Lease, engine: TurnEngine, counter: TokenCounter) -> None:
+        self._database = database
+        self._lease = lease
+        self._engine = engine
+        self._counter = counter
+
+    async def run(self) -> None:
+        """Work until cancelled; a round that fails is told and the next one tried."""
+        rounds = 0
+        while True:
+            await anyio.sleep(RENEW_EVERY_S)
+            rounds += 1
+            try:
+                await self.round()
+                if rounds % _EXPIRE_EVERY == 1:
+                    await self.expire()
+            except (SQLAlchemyError, OSError, TimeoutError) as error:
+                log.warning("caretaker_round_failed", error=str(error)[:300])
+
+    async def round(self) -> None:
+        """Renew, take over what is orphaned, stop what was asked to stop."""
+        await self._lease.renew()
+        await self.adopt()
+        async with self._database.dispatch() as dispatch:
+            stops = await dispatch.stop_requested(self._engine.process_id)
+        for turn_id in stops:
+            self._engine.stop_local(turn_id)
+
+    async def adopt(self) -> int:
+        """Close every orphaned turn as failed with its partial text; return how many."""
+        closed = 0
+        while True:
+            async with self._database.dispatch() as dispatch:
+                orphans = await dispatch.orphaned_turns(_AT_ONCE)
+            for orphan in orphans:
+                taken = await take_over(self._database, orphan, self._engine.process_id, self._counter)
+                closed += taken
+                self._engine.wakeups.wake(orphan.turn_id)
+            if len(orphans) < _AT_ONCE:
+                return closed
+
+    async def expire(self) -> None:
+        """Delete what is kept for a while only."""
+        async with self._database.dispatch() as dispatch:
+            events = await dispatch.expire_events(EVENTS_KEPT_S)
+            await dispatch.expire_idempotency(KEPT_S)
+        async with self._database.service() as service:
+            await service.forget_dead()
+        if events:
+            log.info("turn_logs_expired", rows=events)

@@ -1,0 +1,173 @@
+"""What a parse job does from claim to end. Every write names the job's fence: whoever lost the lease writes nothing.
+
+Rows are locked in one order everywhere: document, job, dataset.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from app.domain.datasets import ClaimedJob, Document, LeaseLost, RunState, StoredSection
+from app.domain.documents import ParseFailed
+from app.domain.errors import ParleyError
+from app.domain.ids import DatasetId, DocumentId
+from app.domain.retrieval import ModelCall
+from app.ingest.pipeline import Built, Pipeline, gathered
+from app.llm.base import EmbeddingModel
+from app.llm.catalogue import ModelCatalogue, ModelUnknown, ModelUnusable
+from repositories.jobs import CHANNEL
+from repositories.unit_of_work import Database
+
+log = structlog.get_logger()
+
+ABANDONED = "ERROR: Task is abandoned after {} times attempts."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryConfig:
+    """How often a job is tried, and how long it waits in between: `backoff_s`, doubled each time."""
+
+    attempts: int = 3
+    backoff_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    document: Document
+    dataset_id: DatasetId
+    embedding_model: str
+    old_sections: list[StoredSection]
+
+
+class ParseJobs:
+    """Runs parse jobs."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        catalogue: ModelCatalogue,
+        pipeline: Pipeline,
+        retry: RetryConfig | None = None,
+    ) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._pipeline = pipeline
+        self._retry = retry or RetryConfig()
+
+    async def run(self, job: ClaimedJob) -> None:
+        """Parse the job's document to DONE or FAIL, or queue it again after a failure that may pass.
+
+        Raises:
+            LeaseLost: somebody else has the job, or it was cancelled; nothing more was written.
+        """
+        started = time.monotonic()
+        calls: list[ModelCall] = []
+        if job.attempts > self._retry.attempts:
+            await self._fail(job, ABANDONED.format(self._retry.attempts), calls)
+            return
+        work = await self._begin(job)
+        if work is None:
+            return
+        try:
+            built = await self._build(job, work, calls)
+            await self._finish(job, work, built, calls, started)
+        except (ParseFailed, ModelUnknown, ModelUnusable) as error:
+            log.info("document_failed", document=work.document.id)
+            await self._fail(job, error.message, calls)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            log.warning("parse_job_failed", job=job.id, attempt=job.attempts, exc_info=error)
+            reason = error.message if isinstance(error, ParleyError) else "Something went wrong while parsing."
+            await self._retry_later(job, work, reason, calls)
+        else:
+            log.info("document_parsed", document=work.document.id, chunks=len(built.chunks))
+
+    async def give_back(self, job: ClaimedJob) -> None:
+        """Queue the job again as if it had not been tried: this process ends.
+
+        Raises:
+            LeaseLost: it is not ours any more.
+        """
+        async with self._database.unit(job.tenant_id) as unit:
+            await unit.jobs.give_back(job, counts=False)
+            await unit.notify(CHANNEL, "")
+
+    async def _begin(self, job: ClaimedJob) -> _Work | None:
+        """Load what the job is about; None when there is nothing to do any more."""
+        document_id = DocumentId(job.subject_id)
+        async with self._database.unit(job.tenant_id) as unit:
+            line = _line("Page(1~100000001): Start to parse.")
+            await unit.documents.report(document_id, progress=0.01, line=line, is_restart=job.attempts == 1)
+            document = await unit.documents.find(document_id)
+            if document is None or document.run is not RunState.RUNNING:
+                await unit.jobs.end(job, state="done")
+                return None
+            await unit.jobs.hold(job)
+            dataset = await unit.datasets.get(document.dataset_id)
+            if dataset is None:
+                return None
+            return _Work(
+                document=document,
+                dataset_id=dataset.id,
+                embedding_model=dataset.embedding_model,
+                old_sections=await unit.sections.of_document(document_id),
+            )
+
+    async def _build(self, job: ClaimedJob, work: _Work, calls: list[ModelCall]) -> Built:
+        async def report(progress: float, text: str) -> None:
+            async with self._database.unit(job.tenant_id) as unit:
+                await unit.documents.report(work.document.id, progress=progress, line=_line(text))
+                await unit.jobs.hold(job)
+
+        if work.document.chunk_method != "naive":
+            await report(0.01, f"Chunk method {work.document.chunk_method} is not built yet: cut as naive.")
+        model: EmbeddingModel = self._catalogue.embedding(work.embedding_model)
+        return await self._pipeline.build(
+            work.document, model, old_sections=work.old_sections, report=report, calls=calls
+        )
+
+    async def _finish(self, job: ClaimedJob, work: _Work, built: Built, calls: list[ModelCall], started: float) -> None:
+        """Store everything in one transaction: readers see all of it or nothing.
+
+        The rows come first and the locks last, so that a large document holds up no heartbeat.
+        """
+        document = work.document
+        async with self._database.unit(job.tenant_id) as unit:
+            await unit.sections.replace(document.id, built.sections)
+            chunks, tokens = await unit.chunks.add(work.dataset_id, document.id, built.chunks)
+            lines = [] if built.chunks else [_line(f"No chunk built from {document.name}")]
+            lines.append(_line(f"Task done ({time.monotonic() - started:.2f}s)"))
+            ended = await unit.documents.end(
+                document.id, run=RunState.DONE, progress=1.0, line="\n".join(lines), chunks=chunks, tokens=tokens
+            )
+            if ended is None:
+                raise LeaseLost(job.id)
+            await unit.jobs.end(job, state="done")
+            await unit.datasets.add_counts(work.dataset_id, chunks=chunks, tokens=tokens)
+            await unit.usage.add(gathered(calls))
+
+    async def _fail(self, job: ClaimedJob, reason: str, calls: list[ModelCall]) -> None:
+        async with self._database.unit(job.tenant_id) as unit:
+            line = _line(f"[ERROR]{reason}")
+            await unit.documents.end(DocumentId(job.subject_id), run=RunState.FAIL, progress=-1.0, line=line)
+            await unit.jobs.end(job, state="failed", error=reason)
+            await unit.usage.add(gathered(calls))
+
+    async def _retry_later(self, job: ClaimedJob, work: _Work, reason: str, calls: list[ModelCall]) -> None:
+        if job.attempts >= self._retry.attempts:
+            await self._fail(job, f"{reason}\n{_line('[ERROR]' + ABANDONED.format(self._retry.attempts))}", calls)
+            return
+        delay_s = self._retry.backoff_s * 2 ** (job.attempts - 1)
+        async with self._database.unit(job.tenant_id) as unit:
+            line = _line(f"{reason} Trying again in {delay_s:g}s.")
+            await unit.documents.report(work.document.id, progress=0.01, line=line)
+            await unit.jobs.give_back(job, delay_s=delay_s, error=reason)
+            await unit.usage.add(gathered(calls))
+
+
+def _line(text: str) -> str:
+    return f"{datetime.now(UTC):%H:%M:%S} {text}"

@@ -1,0 +1,135 @@
+"""One chat model over an ordered list of upstreams."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+import structlog
+
+from app.domain.errors import UpstreamFailed, UpstreamRefused, UpstreamTimeout
+from app.domain.models import ChatMessage, GenerationOptions, ModelItem, ModelUsage
+from app.llm.base import AttemptObserver, ChatModel, Patience, outcome_of
+from app.llm.retry import REAL, RetryPolicy, Surroundings
+
+log = structlog.get_logger()
+
+
+class FailoverChatModel:
+    """A `ChatModel` that asks its upstreams in order until one begins to answer.
+
+    Before the first batch a failed upstream is asked again after a backoff, then the next one is asked; a timeout and
+    a refused credential go to the next at once, a refused request to nobody. An upstream that was given up is left out
+    for `cool_down_s`, unless all are. After the first batch a failure is the caller's. One deadline holds for all.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        provider: str,
+        upstreams: Sequence[ChatModel],
+        *,
+        policy: RetryPolicy | None = None,
+        patience: Patience | None = None,
+        cool_down_s: float = 30.0,
+        on_attempt: AttemptObserver | None = None,
+        surroundings: Surroundings = REAL,
+    ) -> None:
+        if not upstreams:
+            raise ValueError("at least one upstream is needed")
+        self.name = name
+        self.provider = provider
+        self.context_tokens = min((each.context_tokens for each in upstreams if each.context_tokens), default=None)
+        self._upstreams = upstreams
+        self._policy = policy or RetryPolicy()
+        self._patience = patience or Patience()
+        self._cool_down_s = cool_down_s
+        self._on_attempt = on_attempt
+        self._near = surroundings
+        self._cold_until: dict[int, float] = {}
+
+    async def stream(
+        self, messages: Sequence[ChatMessage], options: GenerationOptions, *, deadline_s: float
+    ) -> AsyncGenerator[Sequence[ModelItem], None]:
+        """Stream one answer; see `ChatModel.stream`. The usage says which attempt it was."""
+        attempt = 0
+        failure: UpstreamFailed = UpstreamTimeout("No time was left to ask the model provider.")
+        for number in self._order():
+            tries = 0
+            wait: float | None = 0.0
+            while wait is not None and self._near.clock() + wait < deadline_s:
+                if wait:
+                    await self._near.sleep(wait)
+                attempt, tries = attempt + 1, tries + 1
+                has_begun = False
+                try:
+                    async with aclosing(self._attempt(number, messages, options, deadline_s)) as batches:
+                        async for batch in batches:
+                            has_begun = True
+                            yield _numbered(batch, attempt)
+                    return
+                except UpstreamRefused:
+                    raise
+                except UpstreamFailed as error:
+                    if has_begun:
+                        self._cool(number, error)
+                        raise
+                    failure = error
+                    wait = self._policy.wait_s(error, tries, self._near.chance())
+            if tries:
+                self._cool(number, failure)
+        raise failure
+
+    async def _attempt(
+        self, number: int, messages: Sequence[ChatMessage], options: GenerationOptions, deadline_s: float
+    ) -> AsyncGenerator[Sequence[ModelItem], None]:
+        """Ask one upstream once, with patience, and tell the observer how it went."""
+        upstream = self._upstreams[number]
+        begun = self._near.clock()
+        loop = asyncio.get_running_loop()
+        limit_s = self._patience.first_token_s
+        ended: BaseException | None = GeneratorExit()
+        try:
+            async with aclosing(upstream.stream(messages, options, deadline_s=deadline_s)) as batches:
+                while batch := await _next(batches, min(deadline_s, loop.time() + limit_s)):
+                    if limit_s is self._patience.first_token_s:
+                        self._cold_until.pop(number, None)
+                    limit_s = self._patience.piece_s
+                    yield batch
+            ended = None
+        except BaseException as error:
+            ended = error
+            raise
+        finally:
+            if self._on_attempt is not None:
+                seconds = self._near.clock() - begun
+                self._on_attempt(upstream.provider, upstream.name, outcome_of(ended), seconds)
+
+    def _order(self) -> list[int]:
+        now = self._near.clock()
+        everyone = list(range(len(self._upstreams)))
+        return [number for number in everyone if self._cold_until.get(number, now) <= now] or everyone
+
+    def _cool(self, number: int, error: UpstreamFailed) -> None:
+        if len(self._upstreams) == 1:
+            return
+        rest_s = max(self._cool_down_s, error.retry_after_s or 0)
+        self._cold_until[number] = self._near.clock() + rest_s
+        upstream = self._upstreams[number]
+        log.warning("upstream_cooling", provider=upstream.provider, model=upstream.name, kind=error.kind, rest_s=rest_s)
+
+
+async def _next(batches: AsyncGenerator[Sequence[ModelItem], None], until_s: float) -> Sequence[ModelItem] | None:
+    """Return the next batch, or None at the end."""
+    try:
+        async with asyncio.timeout_at(until_s):
+            return await anext(batches, None)
+    except TimeoutError as error:
+        raise UpstreamTimeout("The model provider was silent too long.") from error
+
+
+def _numbered(batch: Sequence[ModelItem], attempt: int) -> Sequence[ModelItem]:
+    last = batch[-1]
+    if attempt > 1 and isinstance(last, ModelUsage):
+        return [*batch[:-1], replace(last, attempt=attempt)]
+    return batch

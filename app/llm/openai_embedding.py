@@ -1,0 +1,98 @@
+"""Embeddings over any OpenAI-compatible `/embeddings` endpoint."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from app.domain.errors import UpstreamFailed
+from app.domain.models import Embeddings, Usage
+from app.llm.base import AttemptObserver, TokenCounter
+from app.llm.http_calls import Endpoint, JsonCaller
+from app.llm.retry import REAL, Surroundings
+from app.net.http import HttpClient
+
+
+class _Row(msgspec.Struct):
+    embedding: list[float]
+    index: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    total_tokens: int | None = None
+
+
+class _Answer(msgspec.Struct):
+    data: list[_Row]
+    usage: _Usage | None = None
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
+
+
+class OpenAIEmbeddingModel:
+    """An `EmbeddingModel` over HTTP, in batches. `asks_for_dimensions` sends `dimensions` along, where models allow."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        dimensions: int,
+        http: HttpClient,
+        counter: TokenCounter,
+        *,
+        batch_size: int = 64,
+        asks_for_dimensions: bool = False,
+        on_attempt: AttemptObserver | None = None,
+        surroundings: Surroundings = REAL,
+    ) -> None:
+        self.name = endpoint.name
+        self.provider = endpoint.provider
+        self.dimensions = dimensions
+        self._batch_size = batch_size
+        self._asks_for_dimensions = asks_for_dimensions
+        self._counter = counter
+        self._caller = JsonCaller(endpoint, "embeddings", http, on_attempt, surroundings)
+
+    async def embed(self, texts: Sequence[str], *, deadline_s: float) -> Embeddings:
+        """Return one vector per text; see `EmbeddingModel.embed`."""
+        vectors: list[list[float]] = []
+        usage = Usage()
+        for at in range(0, len(texts), self._batch_size):
+            batch = [text or " " for text in texts[at : at + self._batch_size]]  # providers refuse an empty text
+            body: dict[str, Any] = {"model": self._caller.model, "input": batch, "encoding_format": "float"}
+            if self._asks_for_dimensions:
+                body["dimensions"] = self.dimensions
+            answer = self._read(await self._caller.post(body, deadline_s=deadline_s), len(batch))
+            rows = sorted(enumerate(answer.data), key=lambda row: row[0] if row[1].index is None else row[1].index)
+            vectors += [self._normalised(row.embedding) for _, row in rows]
+            usage += self._usage(answer, batch)
+        return Embeddings(vectors=vectors, model=self.name, provider=self.provider, usage=usage)
+
+    def _read(self, body: bytes, expected: int) -> _Answer:
+        try:
+            answer = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UpstreamFailed("The embedding provider sent something that is not a list of vectors.") from error
+        if len(answer.data) != expected:
+            raise UpstreamFailed(f"The embedding provider sent {len(answer.data)} vectors for {expected} texts.")
+        return answer
+
+    def _normalised(self, vector: list[float]) -> list[float]:
+        if len(vector) != self.dimensions:
+            raise UpstreamFailed(
+                f"The embedding model {self.name}@{self.provider} sent vectors of length {len(vector)}, "
+                f"but is configured with {self.dimensions} dimensions."
+            )
+        length = math.hypot(*vector)
+        if not (length > 0 and math.isfinite(length)):
+            raise UpstreamFailed("The embedding provider sent a vector without a direction.")
+        return vector if abs(length - 1) < 1e-6 else [value / length for value in vector]
+
+    def _usage(self, answer: _Answer, batch: Sequence[str]) -> Usage:
+        found = answer.usage
+        tokens = None if found is None else found.prompt_tokens or found.total_tokens
+        if tokens is not None:
+            return Usage(prompt_tokens=tokens)
+        return Usage(prompt_tokens=sum(self._counter.count(text) for text in batch), is_estimated=True)

@@ -1,0 +1,78 @@
+"""The application that answers: its parts, its routes, its errors."""
+
+from dataclasses import dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+
+from app.building import Parts, running
+from routers import chats, chunks, completions, datasets, documents, errors, health, openai, retrieval, sessions, turns
+from routers.deps import EdgeConfig, OrjsonResponse
+from routers.health import CheckMigrations, Exposure, Readiness
+from routers.middleware import Edge, RequestContext, cors
+
+__all__ = ["Parts", "WebConfig", "build_app", "describe", "running"]
+
+ROUTERS = (chats, sessions, completions, openai, turns, datasets, documents, chunks, retrieval, health)
+
+_DESCRIPTION = """
+Chat assistants that answer from your documents, with sessions that remember and streams that survive.
+
+Send an API key with every call: `Authorization: Bearer <key>`. Every answer carries `X-Request-Id`; name it when you
+report a problem.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebConfig:
+    """What the edge of the service is told by its settings. `check_migrations` raises when the schema is not ours."""
+
+    cors_origins: tuple[str, ...] = ()
+    metrics: Exposure = "on"
+    check_migrations: CheckMigrations | None = None
+
+
+def build_app(parts: Parts, web: WebConfig | None = None) -> FastAPI:
+    """Return the application; it answers once `building.running(parts)` is entered."""
+    web = web or WebConfig()
+    app = _app(parts.edge, web)
+    for one in fields(parts):
+        setattr(app.state, one.name, getattr(parts, one.name))
+    app.state.metrics_exposure = web.metrics
+    app.state.readiness = Readiness(
+        database=parts.database,
+        engine=parts.engine,
+        catalogue=parts.catalogue,
+        check_migrations=web.check_migrations,
+    )
+    return app
+
+
+def describe() -> dict[str, object]:
+    """Return the OpenAPI schema; needs neither settings nor a database."""
+    return _app(EdgeConfig(), WebConfig()).openapi()
+
+
+def _app(edge: EdgeConfig, web: WebConfig) -> FastAPI:
+    app = FastAPI(
+        title="parley",
+        summary="Conversations over your documents.",
+        description=_DESCRIPTION,
+        version=_version(),
+        default_response_class=OrjsonResponse,
+        redirect_slashes=False,
+    )
+    errors.install(app)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    app.add_middleware(Edge, config=edge)  # the one added last is the outermost
+    app.add_middleware(cors, origins=web.cors_origins)
+    app.add_middleware(RequestContext)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("parley")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "0"

@@ -1,0 +1,209 @@
+"""The only outgoing HTTP client: httpx over aiohttp, with deadlines, size caps and connection reuse."""
+
+import asyncio
+import http.cookiejar
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Self
+
+import aiohttp
+import certifi
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from app.domain.errors import UpstreamFailed, UpstreamTimeout
+
+
+class UpstreamUnreachable(UpstreamFailed):
+    """No connection could be made; the request was not sent."""
+
+
+class UpstreamBroken(UpstreamFailed):
+    """The connection broke before the answer was complete."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpConfig:
+    """How the process talks to the outside; every call adds its own deadline."""
+
+    connect_timeout_s: float = 5.0
+    keepalive_expiry_s: float = 4.0  # model servers close an idle connection after 5 s: be first
+    max_connections: int = 2000  # never None: httpx-aiohttp would then keep aiohttp's default of 100
+    max_answer_bytes: int = 64 << 20
+    user_agent: str = "parley"
+
+
+class Answer:
+    """One answer: its head is here, its body is read by the holder."""
+
+    __slots__ = ("_body", "_response", "content_type", "status")
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        encoded = response.headers.get("content-encoding", "identity") != "identity"
+        self._body: AsyncIterator[bytes] = response.aiter_bytes() if encoded else response.aiter_raw()
+        self.status = response.status_code
+        self.content_type = response.headers.get("content-type", "").lower()
+
+    def header(self, name: str) -> str | None:
+        """Return the value of a header, or None."""
+        value: str | None = self._response.headers.get(name)
+        return value
+
+    async def read(self, until_s: float) -> bytes:
+        """Return what came in, or `b""` at the end of the body; wait no longer than loop time `until_s`.
+
+        Raises:
+            UpstreamTimeout: nothing came in time.
+            UpstreamBroken: the connection broke.
+        """
+        try:
+            async with asyncio.timeout_at(until_s):
+                return await anext(self._body, b"")
+        except TimeoutError as error:
+            raise UpstreamTimeout("The model provider stopped sending.") from error
+        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+            raise UpstreamBroken("The connection to the model provider broke.") from error
+
+    async def read_all(self, until_s: float, *, max_bytes: int, start: bytes = b"") -> bytes:
+        """Return `start` and the rest of the body.
+
+        Raises:
+            UpstreamFailed: it is over `max_bytes`, or as `read`.
+        """
+        parts, size = [start], len(start)
+        while part := await self.read(until_s):
+            size += len(part)
+            if size > max_bytes:
+                raise UpstreamFailed(f"The model provider's answer is over {max_bytes} bytes.")
+            parts.append(part)
+        return b"".join(parts)
+
+
+class HttpClient:
+    """A pool of connections for one event loop. Use as an async context manager, or call `aclose`."""
+
+    def __init__(self, config: HttpConfig | None = None) -> None:
+        self.config = config or HttpConfig()
+        self._client = _new_client(self.config)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    @asynccontextmanager
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        until_s: float,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[Answer, None]:
+        """Send a request and hold its answer open; leaving the block early closes the connection at once.
+
+        `until_s` is the loop time at which the head of the answer must be here. A request that fell on an idle
+        connection the peer was just closing is sent once more. Redirects are not followed, cookies not kept.
+
+        Raises:
+            UpstreamUnreachable: no connection.
+            UpstreamBroken: the peer hung up before it answered.
+            UpstreamTimeout: no connection or no answer in time.
+        """
+        request = self._client.build_request(method, url, content=content, headers=headers)
+        response = await self._head(request, until_s)
+        try:
+            yield Answer(response)
+        finally:
+            await response.aclose()
+
+    async def fetch(
+        self,
+        method: str,
+        url: str,
+        *,
+        until_s: float,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[Answer, bytes]:
+        """Send a request and return its answer with the whole body, under the cap. Raises as `send`."""
+        async with self.send(method, url, until_s=until_s, content=content, headers=headers) as answer:
+            return answer, await answer.read_all(until_s, max_bytes=self.config.max_answer_bytes)
+
+    async def _head(self, request: httpx.Request, until_s: float) -> httpx.Response:
+        was_reused = _WAS_REUSED.set([])
+        try:
+            async with asyncio.timeout_at(until_s):
+                try:
+                    return await self._client.send(request, stream=True)
+                except (httpx.HTTPError, aiohttp.ClientError) as error:
+                    if not (_WAS_REUSED.get() and _hung_up(error)):
+                        raise
+                return await self._client.send(request, stream=True)
+        except TimeoutError as error:
+            raise UpstreamTimeout("The model provider did not answer in time.") from error
+        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
+            raise _failure(error) from error
+        finally:
+            _WAS_REUSED.reset(was_reused)
+
+
+_WAS_REUSED: ContextVar[list[bool]] = ContextVar("_WAS_REUSED")
+
+
+async def _note_reuse(
+    _session: aiohttp.ClientSession, _context: SimpleNamespace, _params: aiohttp.TraceConnectionReuseconnParams
+) -> None:
+    _WAS_REUSED.get([]).append(True)
+
+
+def _new_client(config: HttpConfig) -> httpx.AsyncClient:
+    """Build the one client of the house: the seam where the transport is chosen and addresses could be checked."""
+    tls = ssl.create_default_context()  # the machine's roots, SSL_CERT_FILE included
+    tls.load_verify_locations(certifi.where())
+
+    def session() -> aiohttp.ClientSession:
+        tracing = aiohttp.TraceConfig()
+        tracing.on_connection_reuseconn.append(_note_reuse)
+        connector = aiohttp.TCPConnector(
+            limit=config.max_connections, keepalive_timeout=config.keepalive_expiry_s, ssl=tls
+        )
+        return aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[tracing], read_bufsize=1 << 18
+        )
+
+    return httpx.AsyncClient(
+        transport=AiohttpTransport(client=session, verify=tls),
+        timeout=httpx.Timeout(None, connect=config.connect_timeout_s),
+        headers={"user-agent": config.user_agent, "accept-encoding": "identity"},
+        cookies=http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[])),  # keeps none
+        trust_env=False,
+    )
+
+
+def _hung_up(error: BaseException) -> bool:
+    """Tell whether the peer closed the connection; httpx-aiohttp 0.2 reports that as `ConnectTimeout`."""
+    cause = error.__cause__ if isinstance(error, httpx.HTTPError) else error
+    if isinstance(cause, aiohttp.ClientConnectorError):
+        return False
+    return isinstance(cause, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+
+
+def _failure(error: BaseException) -> UpstreamFailed:
+    cause: Any = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
+    if isinstance(cause, TimeoutError):
+        return UpstreamTimeout("The model provider could not be reached in time.")
+    if isinstance(cause, aiohttp.ClientConnectorError | httpx.UnsupportedProtocol | httpx.InvalidURL | ValueError):
+        return UpstreamUnreachable("The model provider could not be reached.")
+    return UpstreamBroken("The model provider closed the connection before it answered.")

@@ -1,0 +1,287 @@
+"""What callers send of a chat, in either vocabulary, read into stored names (conversations.md 2.1, 2.2)."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.domain.errors import Invalid
+from app.services.prompts import default_prompt_config
+
+SECRET = "***"  # noqa: S105 (what is shown instead of a secret)
+SECRETS = ("tavily_api_key", "querit_api_key")
+"""Keys of a prompt that are stored and never shown."""
+
+LLM_SETTING = {
+    "temperature": 0.1,
+    "top_p": 0.3,
+    "presence_penalty": 0.4,
+    "frequency_penalty": 0.7,
+    "max_tokens": 512,
+}
+"""How to generate when a maker says nothing of it."""
+
+COLUMNS = ("similarity_threshold", "vector_similarity_weight", "top_n", "top_k", "rerank_id")
+"""The retrieval keys: sent at the top or in the prompt, stored as columns."""
+
+STORED_NAMES = {
+    "variables": "parameters",
+    "opener": "prologue",
+    "show_quote": "quote",
+    "prompt": "system",
+    "rerank_model": "rerank_id",
+    "keywords_similarity_weight": "vector_similarity_weight",
+}
+"""The words of 0.22 in a prompt, and what they are stored as."""
+
+WEIGHT_DIGITS = 15
+"""1 - (1 - x) gives x again when both are rounded to so many digits."""
+
+_INT_MOST = 2**31 - 1
+_NAME_MOST_BYTES = 255
+
+Reader = Callable[[str, Any], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatFields:
+    """What was sent, checked as far as it goes without the database; what is absent was not sent.
+
+    `columns` are named as in `Chat`. A null in `llm_setting` takes the key away. `model_word` and `rerank_word` are
+    the names under which the caller knows `llm_id` and `rerank_id`.
+    """
+
+    dataset_ids: list[str] | None
+    columns: dict[str, Any]
+    llm_setting: dict[str, Any] | None
+    prompt_config: dict[str, Any] = field(default_factory=dict[str, Any])
+    model_word: str = "llm_id"
+    rerank_word: str = "rerank_id"
+
+
+def read_fields(sent: Mapping[str, Any], *, default_system: str) -> ChatFields:
+    """Read a body.
+
+    Raises:
+        Invalid: something has the wrong type.
+    """
+    dataset_ids = _dataset_ids(sent)
+    columns = {
+        stored: reader(word, sent[word])
+        for word, stored, reader in _TOP
+        if sent.get(word) is not None or (word == "meta_data_filter" and word in sent)
+    }
+    rerank_word = "rerank_id"
+    prompt: dict[str, Any] = {}
+    for name in ("prompt_config", "prompt"):  # where both are sent, the words of 0.22 win, as in 2.1
+        for word, value in _prompt_items(_object(sent, name)):
+            stored = STORED_NAMES.get(word, word)
+            if stored == "rerank_id" and value is not None:
+                rerank_word = word
+            _put(columns if stored in COLUMNS else prompt, word, stored, value)
+    if prompt.get("system") == "":
+        prompt["system"] = default_system
+    llm_id, model_word = _model_name(sent)
+    if llm_id:
+        columns["llm_id"] = llm_id
+    return ChatFields(
+        dataset_ids=dataset_ids,
+        columns=columns,
+        llm_setting=_llm_setting(sent),
+        prompt_config=prompt,
+        model_word=model_word,
+        rerank_word=rerank_word,
+    )
+
+
+def read_name(sent: Mapping[str, Any], *, missing: str) -> str:
+    """Return the trimmed name; `missing` is what to say when there is none.
+
+    Raises:
+        Invalid: no name, no text, or more than 255 bytes of UTF-8.
+    """
+    name = sent.get("name")
+    if not name or (isinstance(name, str) and not name.strip()):
+        raise Invalid(missing, param="name")
+    if not isinstance(name, str):
+        raise Invalid("chat name must be a string", param="name")
+    size = len(name.strip().encode())
+    if size > _NAME_MOST_BYTES:
+        raise Invalid(f"chat name length is {size} which is larger than {_NAME_MOST_BYTES}", param="name")
+    return name.strip()
+
+
+def merged_setting(stored: Mapping[str, Any], sent: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return how to generate, after `sent` was laid over `stored`."""
+    merged = {**stored, **(sent or {})}
+    return {key: value for key, value in merged.items() if value is not None or key not in LLM_SETTING}
+
+
+def new_setting(sent: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return how a new chat generates: what was sent replaces the defaults altogether."""
+    return merged_setting({}, sent) if sent is not None else dict(LLM_SETTING)
+
+
+def new_prompt(sent: Mapping[str, Any], *, default_system: str) -> dict[str, Any]:
+    """Return the prompt of a new chat: what was sent, and the defaults for the rest."""
+    return {**default_prompt_config(default_system), **sent}
+
+
+def _object(sent: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = sent.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise Invalid(f"`{name}` should be an object.", param=name)
+    return value or {}
+
+
+def _dataset_ids(sent: Mapping[str, Any]) -> list[str] | None:
+    if "dataset_ids" not in sent:
+        return None
+    ids = sent["dataset_ids"]
+    if ids is not None and not isinstance(ids, list):
+        raise Invalid("`dataset_ids` should be a list.", param="dataset_ids")
+    return list(dict.fromkeys(str(each) for each in ids or [] if each))
+
+
+def _prompt_items(prompt: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the keys of 0.22 last: where both are sent, they win."""
+    yield from ((word, value) for word, value in prompt.items() if word not in STORED_NAMES)
+    yield from ((word, value) for word, value in prompt.items() if word in STORED_NAMES)
+
+
+def _put(into: dict[str, Any], word: str, stored: str, value: Any) -> None:
+    reader = _PROMPT.get(word) or _PROMPT.get(stored)
+    if reader is None:
+        into[stored] = value
+    elif stored in SECRETS and value == SECRET:
+        return  # what we show instead of the secret came back: it stays
+    elif value is not None:
+        into[stored] = reader(word, value)
+    elif stored == "empty_response":
+        into[stored] = ""
+
+
+def _llm_setting(sent: Mapping[str, Any]) -> dict[str, Any] | None:
+    new, old = _object(sent, "llm_setting"), _object(sent, "llm")
+    if sent.get("llm_setting") is None and not old:
+        return None
+    setting = {key: value for key, value in {**new, **old}.items() if key != "model_name"}
+    for key in LLM_SETTING:
+        if setting.get(key) is not None:
+            _LLM[key](key, setting[key])
+    return setting
+
+
+def _model_name(sent: Mapping[str, Any]) -> tuple[str | None, str]:
+    for word, value in (
+        ("model_name", _object(sent, "llm").get("model_name")),
+        ("llm_id", sent.get("llm_id")),
+        ("model_name", _object(sent, "llm_setting").get("model_name")),
+    ):
+        if value is not None and value != "":
+            return _text(word, value), word
+    return None, "llm_id"
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise Invalid(f"`{name}` must be a string.", param=name)
+    return value
+
+
+def _boolean(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Invalid(f"`{name}` must be a boolean.", param=name)
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise Invalid(f"`{name}` must be a number.", param=name)
+    return value
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Invalid(f"`{name}` must be an integer.", param=name)
+    return value
+
+
+def _count(name: str, value: Any) -> int:
+    if not 1 <= _whole(name, value) <= _INT_MOST:
+        raise Invalid(f"`{name}` must be an integer from 1 to {_INT_MOST}.", param=name)
+    return int(value)
+
+
+def _share(name: str, value: Any) -> float:
+    if not 0 <= _number(name, value) <= 1:
+        raise Invalid(f"`{name}` must be a number from 0 to 1.", param=name)
+    return float(value)
+
+
+def _keywords_weight(name: str, value: Any) -> float:
+    return round(1 - _share(name, value), WEIGHT_DIGITS)
+
+
+def _reasoning(name: str, value: Any) -> bool | int:
+    if not isinstance(value, bool | int) or not 0 <= value <= 4:
+        raise Invalid(f"`{name}` must be a boolean or an integer from 0 to 4.", param=name)
+    return value
+
+
+def _texts(name: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise Invalid(f"`{name}` should be a list of strings.", param=name)
+    return value
+
+
+def _parameters(name: str, value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(_is_parameter(each) for each in value):
+        raise Invalid(f'`{name}` should be a list of objects like {{"key": "lang", "optional": false}}.', param=name)
+    return [{"key": each["key"], "optional": each.get("optional", False)} for each in value]
+
+
+def _is_parameter(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    key: Any = value.get("key")
+    return isinstance(key, str) and key != "" and isinstance(value.get("optional", False), bool)
+
+
+def _filter(name: str, value: Any) -> dict[str, Any]:
+    return _object({name: value}, name)
+
+
+def _flag(name: str, value: Any) -> str:
+    return str(int(value)) if isinstance(value, bool | int) else _text(name, value)
+
+
+_LLM: dict[str, Reader] = {**dict.fromkeys(LLM_SETTING, _number), "max_tokens": _whole}
+
+_PROMPT: dict[str, Reader] = {
+    **dict.fromkeys(("system", "prologue", "empty_response", "rerank_id", *SECRETS), _text),
+    **dict.fromkeys(("quote", "tts", "refine_multiturn", "keyword", "use_kg", "toc_enhance"), _boolean),
+    "parameters": _parameters,
+    "cross_languages": _texts,
+    "reasoning": _reasoning,
+    "similarity_threshold": _share,
+    "vector_similarity_weight": _share,
+    "keywords_similarity_weight": _keywords_weight,
+    "top_n": _count,
+    "top_k": _count,
+}
+
+_TOP: tuple[tuple[str, str, Reader], ...] = (  # of two words for one column the later one wins
+    ("icon", "avatar", _text),
+    ("avatar", "avatar", _text),
+    ("description", "description", _text),
+    ("language", "language", _text),
+    ("do_refer", "do_refer", _flag),
+    ("show_quotation", "do_refer", _flag),
+    ("meta_data_filter", "meta_data_filter", _filter),
+    ("similarity_threshold", "similarity_threshold", _share),
+    ("vector_similarity_weight", "vector_similarity_weight", _share),
+    ("top_n", "top_n", _count),
+    ("top_k", "top_k", _count),
+    ("rerank_id", "rerank_id", _text),
+)

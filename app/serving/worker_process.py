@@ -1,0 +1,71 @@
+"""The process that parses documents: `python -m app.serving.worker_process`, or `work` in that of `parley worker`."""
+
+import argparse
+import os
+import signal
+import sys
+from functools import partial
+
+import anyio
+
+from app.building import blob_url, models
+from app.db.engine import create_engine
+from app.db.process import die_with_parent
+from app.engine.lease import new_process_id
+from app.ingest.blobs import BlobStore
+from app.llm.tokens import BpeTokenCounter
+from app.serving.stopping import Stop
+from app.settings import Settings, read_settings
+from app.telemetry.logs import set_up_logs
+from app.worker import WorkerConfig, WorkerParts, be_modest, run_worker
+from repositories.listener import Listener
+from repositories.unit_of_work import Database
+
+
+async def work(
+    settings: Settings, database_url: str, stop: Stop, *, exit_when_idle_s: float | None = None
+) -> None:
+    """Take jobs off the queue until `stop` is asked, or until there was no work for `exit_when_idle_s`."""
+    counter = BpeTokenCounter()
+    database = Database(create_engine(database_url, pool_size=settings.database_pool_size))
+    try:
+        async with models(settings, counter) as catalogue:
+            parts = WorkerParts(
+                database=database,
+                blobs=BlobStore.at(blob_url(settings)),
+                catalogue=catalogue,
+                tokens=counter,
+                owner=new_process_id(),
+                listener=Listener(database_url),
+                config=WorkerConfig(concurrency=settings.parse_workers),
+            )
+            await run_worker(parts, stop=stop.asked, exit_when_idle_s=exit_when_idle_s)
+    finally:
+        await database.close()
+
+
+def main() -> None:
+    """Work until there is nothing to do, until SIGTERM, or until `serve` is gone."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--parent", type=int, required=True, help="the process id of serve")
+    arguments.add_argument("--exit-when-idle", type=float, default=None, help="seconds")
+    chosen = arguments.parse_args()
+    die_with_parent(signal.SIGTERM, parent_pid=chosen.parent)
+    be_modest()
+    settings = read_settings()
+    set_up_logs(settings.log_format, settings.log_level)
+    anyio.run(_main, settings, chosen.parent, chosen.exit_when_idle, backend_options={"use_uvloop": True})
+
+
+async def _main(settings: Settings, parent: int, exit_when_idle_s: float | None) -> None:
+    if settings.database_url is None:
+        sys.exit("this process is started by `parley serve`")
+    stop = Stop()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(stop.heed, is_orphaned=lambda: os.getppid() != parent))
+        await work(settings, settings.database_url, stop, exit_when_idle_s=exit_when_idle_s)
+        tasks.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    main()

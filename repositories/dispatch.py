@@ -1,0 +1,81 @@
+"""What crosses the tenant wall: finding work and keys. Sees no content (app/db/walls.py)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.db.identity import api_keys, tenants
+from app.domain.ids import TenantId, TurnId
+from app.domain.principals import StoredKey, StoredTenant
+from repositories.job_dispatch import JobDispatch
+from repositories.keys import stored_key
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanedTurn:
+    """A running turn whose process is gone."""
+
+    tenant_id: TenantId
+    turn_id: TurnId
+    fence: int
+
+
+_ORPHANED_TURNS = text("""
+    SELECT t.tenant_id, t.id, t.fence
+    FROM turns t LEFT JOIN processes p ON p.id = t.owner
+    WHERE t.state = 'running' AND (p.id IS NULL OR p.lease_until < clock_timestamp())
+    ORDER BY t.created_at
+    LIMIT :most
+""")
+
+_STOP_REQUESTED = text(
+    "SELECT tenant_id, id FROM turns WHERE owner = :owner AND state = 'running' AND is_stop_requested"
+)
+
+_EXPIRE_EVENTS = text("DELETE FROM turn_events WHERE created_at < clock_timestamp() - make_interval(secs => :age_s)")
+
+_EXPIRE_IDEMPOTENCY = text("""
+    DELETE FROM idempotency WHERE created_at < clock_timestamp() - make_interval(secs => :age_s)
+""")
+
+
+class DispatchRepository:
+    """Work that belongs to no tenant. Runs as the dispatch role; never commits."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    @cached_property
+    def jobs(self) -> JobDispatch:
+        """The queue of all tenants."""
+        return JobDispatch(self._connection)
+
+    async def find_key(self, digest: bytes) -> StoredKey | None:
+        """Return the key whose secret has this keyed hash."""
+        row = (await self._connection.execute(select(api_keys).where(api_keys.c.hash == digest))).one_or_none()
+        return stored_key(row) if row is not None else None
+
+    async def tenants(self) -> list[StoredTenant]:
+        """Return every tenant, oldest first."""
+        rows = await self._connection.execute(select(tenants).order_by(tenants.c.created_at, tenants.c.tenant_id))
+        return [StoredTenant(id=TenantId(row.tenant_id), name=row.name, created_at=row.created_at) for row in rows]
+
+    async def orphaned_turns(self, most: int) -> list[OrphanedTurn]:
+        """Return running turns whose process has no live lease, oldest first."""
+        rows = await self._connection.execute(_ORPHANED_TURNS, {"most": most})
+        return [OrphanedTurn(TenantId(row.tenant_id), TurnId(row.id), row.fence) for row in rows]
+
+    async def stop_requested(self, owner: str) -> list[TurnId]:
+        """Return the running turns of process `owner` that somebody wants stopped."""
+        rows = await self._connection.execute(_STOP_REQUESTED, {"owner": owner})
+        return [TurnId(row.id) for row in rows]
+
+    async def expire_events(self, age_s: float) -> int:
+        """Delete log entries older than `age_s`; a replay is then made from the message (design.md 1.2)."""
+        return (await self._connection.execute(_EXPIRE_EVENTS, {"age_s": age_s})).rowcount
+
+    async def expire_idempotency(self, age_s: float) -> int:
+        """Forget answers kept for repeated calls that are older than `age_s`."""
+        return (await self._connection.execute(_EXPIRE_IDEMPOTENCY, {"age_s": age_s})).rowcount

@@ -1,0 +1,199 @@
+"""Messages of sessions and turns, and the references of answers."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import orjson
+
+from app.domain.ids import ChunkId, DatasetId, DocumentId, SessionId, TenantId, TurnId
+from app.domain.models import ChatMessage
+from app.domain.references import Reference
+from app.domain.sessions import Message
+from repositories.statements import Driver, Statement
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+_ADD = Statement("""
+    INSERT INTO messages (tenant_id, turn_id, role, session_id, position, content, reasoning)
+    VALUES (:tenant, :turn_id, :role, :session_id, :position, :content, :reasoning)
+""")
+
+_ADD_ANSWER = Statement("""
+    WITH place AS (
+        UPDATE sessions SET next_position = next_position + 1, updated_at = clock_timestamp(),
+            last_message_at = clock_timestamp(), tokens = tokens + :tokens, duration_s = duration_s + :duration_s,
+            round = round + :rounds
+        WHERE tenant_id = :tenant AND id = :session_id
+        RETURNING next_position - 1 AS position
+    )
+    INSERT INTO messages (tenant_id, turn_id, role, session_id, position, content, reasoning)
+    SELECT :tenant, :turn_id, 'assistant', :session_id, COALESCE((SELECT position FROM place), 1), :content, :reasoning
+""")
+
+_ADD_REFERENCES = Statement("""
+    INSERT INTO message_references (tenant_id, turn_id, number, chunk_id, document_id, document_name, dataset_id,
+        content, positions, image_id, url, doc_type, similarity, vector_similarity, term_similarity, is_cited)
+    SELECT :tenant, :turn_id, r.number, r.chunk_id, r.document_id, r.document_name, r.dataset_id, r.content,
+        r.positions, r.image_id, r.url, r.doc_type, r.similarity, r.vector_similarity, r.term_similarity, r.is_cited
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(number int, chunk_id text, document_id text, document_name text,
+        dataset_id text, content text, positions jsonb, image_id text, url text, doc_type text,
+        similarity float8, vector_similarity float8, term_similarity float8, is_cited boolean)
+""")
+
+# A turn that failed is kept and shown, but is no part of what the model is told (openai.md 1.7).
+_HISTORY = Statement("""
+    SELECT role, content FROM (
+        SELECT m.role, m.content, m.position
+        FROM messages m LEFT JOIN turns t ON t.tenant_id = m.tenant_id AND t.id = m.turn_id
+        WHERE m.tenant_id = :tenant AND m.session_id = :session_id AND m.turn_id <> :but
+          AND (t.state IS NULL OR t.state IN ('done', 'stopped')) AND m.content <> ''
+        ORDER BY m.position DESC LIMIT :most
+    ) recent ORDER BY position
+""")
+
+_COLUMNS = """m.turn_id, m.role, m.session_id, m.position, m.content, m.reasoning, m.thumbup, m.feedback, m.created_at,
+    t.state, t.error, t.reference_total"""
+
+_OF_TURN = Statement(f"""
+    SELECT {_COLUMNS} FROM messages m LEFT JOIN turns t ON t.tenant_id = m.tenant_id AND t.id = m.turn_id
+    WHERE m.tenant_id = :tenant AND m.turn_id = :turn_id ORDER BY m.position
+""")  # noqa: S608 (a constant)
+
+_OF_SESSIONS = Statement(f"""
+    SELECT {_COLUMNS} FROM messages m LEFT JOIN turns t ON t.tenant_id = m.tenant_id AND t.id = m.turn_id
+    WHERE m.tenant_id = :tenant AND m.session_id = ANY(CAST(:session_ids AS text[]))
+    ORDER BY m.session_id, m.position
+""")  # noqa: S608 (a constant)
+
+_REFERENCES = Statement("""
+    SELECT turn_id, number, chunk_id, document_id, document_name, dataset_id, content, positions::text, image_id, url,
+        doc_type, similarity, vector_similarity, term_similarity, is_cited
+    FROM message_references
+    WHERE tenant_id = :tenant AND turn_id = ANY(CAST(:turn_ids AS text[])) ORDER BY turn_id, number
+""")
+
+
+class MessageRepository:
+    """Messages and references of one tenant. Never commits."""
+
+    def __init__(self, driver: Driver, tenant_id: TenantId) -> None:
+        self._driver = driver
+        self._tenant_id = tenant_id
+
+    async def add_opener(self, session_id: SessionId, turn_id: TurnId, content: str) -> None:
+        """Insert the assistant's first words at position 0 of a new session."""
+        values = {"turn_id": turn_id, "role": "assistant", "session_id": session_id, "position": 0, "content": content}
+        await self._driver.run(_ADD, {"tenant": self._tenant_id, "reasoning": None, **values})
+
+    async def add_answer(
+        self,
+        *,
+        turn_id: TurnId,
+        session_id: SessionId | None,
+        content: str,
+        reasoning: str | None,
+        tokens: int,
+        duration_s: float,
+        rounds: int,
+    ) -> None:
+        """Insert an answer at the end of its session and add to the session's counters."""
+        values = {
+            "tenant": self._tenant_id,
+            "turn_id": turn_id,
+            "session_id": session_id,
+            "content": content,
+            "reasoning": reasoning,
+            "tokens": tokens,
+            "duration_s": duration_s,
+            "rounds": rounds,
+        }
+        await self._driver.run(_ADD_ANSWER, values)
+
+    async def add_references(self, turn_id: TurnId, references: Sequence[Reference], cited: Sequence[int]) -> None:
+        """Insert what an answer rests on, numbered in order from 0."""
+        rows = [
+            {
+                "number": number,
+                "chunk_id": reference.chunk_id,
+                "document_id": reference.document_id,
+                "document_name": reference.document_name,
+                "dataset_id": reference.dataset_id,
+                "content": reference.content,
+                "positions": reference.positions,
+                "image_id": reference.image_id,
+                "url": reference.url,
+                "doc_type": reference.doc_type,
+                "similarity": reference.similarity,
+                "vector_similarity": reference.vector_similarity,
+                "term_similarity": reference.term_similarity,
+                "is_cited": number in cited,
+            }
+            for number, reference in enumerate(references)
+        ]
+        values = {"tenant": self._tenant_id, "turn_id": turn_id, "rows": orjson.dumps(rows).decode()}
+        await self._driver.run(_ADD_REFERENCES, values)
+
+    async def history(self, session_id: SessionId, *, but: TurnId, most: int) -> list[ChatMessage]:
+        """Return the last `most` messages a model may be told, oldest first, without those of turn `but`."""
+        values = {"tenant": self._tenant_id, "session_id": session_id, "but": but, "most": most}
+        rows = await self._driver.all(_HISTORY, values)
+        return [ChatMessage(role=row["role"], content=row["content"]) for row in rows]
+
+    async def of_turn(self, turn_id: TurnId) -> list[Message]:
+        """Return the question and the answer of a turn, with references; the answer is absent while it runs."""
+        rows = await self._driver.all(_OF_TURN, {"tenant": self._tenant_id, "turn_id": turn_id})
+        return await self._with_references(rows)
+
+    async def of_sessions(self, session_ids: Sequence[SessionId]) -> dict[SessionId, list[Message]]:
+        """Return the messages of each session in order, with references."""
+        values = {"tenant": self._tenant_id, "session_ids": list(session_ids)}
+        rows = await self._driver.all(_OF_SESSIONS, values)
+        grouped: dict[SessionId, list[Message]] = {session_id: [] for session_id in session_ids}
+        for row, message in zip(rows, await self._with_references(rows), strict=True):
+            grouped[SessionId(row["session_id"])].append(message)
+        return grouped
+
+    async def _with_references(self, rows: "Sequence[Record]") -> list[Message]:
+        turn_ids = [row["turn_id"] for row in rows if row["reference_total"] is not None and row["role"] == "assistant"]
+        references: dict[str, list[Record]] = {turn_id: [] for turn_id in turn_ids}
+        if turn_ids:
+            values = {"tenant": self._tenant_id, "turn_ids": turn_ids}
+            for reference in await self._driver.all(_REFERENCES, values):
+                references[reference["turn_id"]].append(reference)
+        return [_message(row, references.get(row["turn_id"]) if row["role"] == "assistant" else None) for row in rows]
+
+
+def _message(row: "Record", references: "list[Record] | None") -> Message:
+    return Message(
+        turn_id=row["turn_id"],
+        role=row["role"],
+        position=row["position"],
+        content=row["content"],
+        reasoning=row["reasoning"],
+        thumbup=row["thumbup"],
+        feedback=row["feedback"],
+        state=row["state"],
+        error=row["error"],
+        reference_total=row["reference_total"],
+        references=tuple(_reference(one) for one in references) if references is not None else None,
+        cited=tuple(one["number"] for one in references or () if one["is_cited"]),
+        created_at=row["created_at"],
+    )
+
+
+def _reference(row: "Record") -> Reference:
+    return Reference(
+        chunk_id=ChunkId(row["chunk_id"]),
+        content=row["content"],
+        document_id=DocumentId(row["document_id"]),
+        document_name=row["document_name"],
+        dataset_id=DatasetId(row["dataset_id"]),
+        positions=orjson.loads(row["positions"]),
+        image_id=row["image_id"],
+        url=row["url"],
+        doc_type=row["doc_type"],
+        similarity=row["similarity"],
+        vector_similarity=row["vector_similarity"],
+        term_similarity=row["term_similarity"],
+    )

@@ -1,0 +1,219 @@
+"""Turns: opened with their question, closed with their answer, found again."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import orjson
+
+from app.domain.ids import ChatId, KeyId, SessionId, TenantId, TurnId
+from app.domain.models import Usage
+from app.domain.turns import Turn, TurnState
+from repositories.statements import Driver, Statement
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTurn:
+    """A turn to be opened with its question."""
+
+    id: TurnId
+    session_id: SessionId | None
+    chat_id: ChatId | None
+    api_key_id: KeyId
+    owner: str
+    route: str
+    body_hash: bytes
+    request_id: str
+    question: str
+    model: str
+    prompt_version: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnClosing:
+    """How a turn ended."""
+
+    id: TurnId
+    fence: int
+    state: TurnState
+    finish_reason: str | None
+    error_kind: str | None
+    error: str | None
+    usage: Usage
+    reference_total: int | None
+    timings_ms: dict[str, float]
+
+
+# One statement, so that a turn costs one round trip: position and turn, then the question.
+# A second running turn of the session breaks uq_turns_one_running: nothing is inserted, no row comes back.
+_OPEN = Statement("""
+    WITH place AS (
+        UPDATE sessions SET next_position = next_position + 1, updated_at = :created_at, last_message_at = :created_at
+        WHERE tenant_id = :tenant AND id = :session_id AND deleted_at IS NULL
+        RETURNING next_position - 1 AS position
+    ), opened AS (
+        INSERT INTO turns (tenant_id, id, session_id, chat_id, api_key_id, state, owner, route, body_hash, request_id,
+                           model, prompt_version, created_at)
+        SELECT :tenant, :id, :session_id, :chat_id, :api_key_id, 'running', :owner, :route, :body_hash, :request_id,
+               :model, :prompt_version, :created_at
+        WHERE CAST(:session_id AS text) IS NULL OR EXISTS (SELECT FROM place)
+        ON CONFLICT DO NOTHING
+        RETURNING id
+    )
+    INSERT INTO messages (tenant_id, turn_id, role, session_id, position, content, created_at)
+    SELECT :tenant, id, 'user', :session_id, COALESCE((SELECT position FROM place), 0), :question, :created_at
+    FROM opened
+    RETURNING position
+""")
+
+_CLOSE = Statement("""
+    UPDATE turns SET state = :state, finish_reason = :finish_reason, error_kind = :error_kind, error = :error,
+        prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens, reasoning_tokens = :reasoning_tokens,
+        cached_tokens = :cached_tokens, is_estimated = :is_estimated, reference_total = :reference_total,
+        timings_ms = CAST(:timings_ms AS jsonb), ended_at = clock_timestamp()
+    WHERE tenant_id = :tenant AND id = :id AND state = 'running' AND fence = :fence
+    RETURNING id
+""")
+
+_TAKE_OVER = Statement("""
+    UPDATE turns SET fence = fence + 1, owner = :owner
+    WHERE tenant_id = :tenant AND id = :id AND state = 'running' AND fence = :fence
+    RETURNING fence
+""")
+
+_COLUMNS = """id, session_id, chat_id, api_key_id, state, owner, fence, is_stop_requested, model, prompt_version,
+    finish_reason, error_kind, error, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens, is_estimated,
+    reference_total, timings_ms::text, created_at, ended_at"""
+
+_GET = Statement(f"SELECT {_COLUMNS} FROM turns WHERE tenant_id = :tenant AND id = :id")  # noqa: S608 (a constant)
+
+_REQUEST_STOP = Statement("""
+    UPDATE turns SET is_stop_requested = true
+    WHERE tenant_id = :tenant AND id = :id AND state = 'running'
+    RETURNING owner
+""")
+
+# Never an ended-badly turn, never one whose answer was taken in long ago: a retry follows within seconds.
+_RETRIED = Statement("""
+    SELECT id FROM turns
+    WHERE tenant_id = :tenant AND api_key_id = :api_key_id AND body_hash = :body_hash AND route = :route
+      AND created_at > clock_timestamp() - make_interval(secs => :window_s)
+      AND state IN ('running', 'done')
+      AND (delivered_at IS NULL OR delivered_at > clock_timestamp() - make_interval(secs => :grace_s))
+    ORDER BY created_at DESC LIMIT 1
+""")
+
+
+class TurnRepository:
+    """Turns of one tenant. Never commits."""
+
+    def __init__(self, driver: Driver, tenant_id: TenantId) -> None:
+        self._driver = driver
+        self._tenant_id = tenant_id
+
+    async def open(self, turn: NewTurn) -> bool:
+        """Insert the turn and its question; false when the session has a running turn, or is gone."""
+        values = {
+            "tenant": self._tenant_id,
+            "id": turn.id,
+            "session_id": turn.session_id,
+            "chat_id": turn.chat_id,
+            "api_key_id": turn.api_key_id,
+            "owner": turn.owner,
+            "route": turn.route,
+            "body_hash": turn.body_hash,
+            "request_id": turn.request_id,
+            "question": turn.question,
+            "model": turn.model,
+            "prompt_version": turn.prompt_version,
+            "created_at": turn.created_at,
+        }
+        return await self._driver.first(_OPEN, values) is not None
+
+    async def close(self, closing: TurnClosing) -> bool:
+        """End a running turn; false when it has ended already or belongs to another fence: nothing was written."""
+        values = {
+            "tenant": self._tenant_id,
+            "id": closing.id,
+            "fence": closing.fence,
+            "state": closing.state.value,
+            "finish_reason": closing.finish_reason,
+            "error_kind": closing.error_kind,
+            "error": closing.error,
+            "prompt_tokens": closing.usage.prompt_tokens,
+            "completion_tokens": closing.usage.completion_tokens,
+            "reasoning_tokens": closing.usage.reasoning_tokens,
+            "cached_tokens": closing.usage.cached_tokens,
+            "is_estimated": closing.usage.is_estimated,
+            "reference_total": closing.reference_total,
+            "timings_ms": orjson.dumps(closing.timings_ms).decode(),
+        }
+        return await self._driver.first(_CLOSE, values) is not None
+
+    async def take_over(self, turn_id: TurnId, *, fence: int, owner: str) -> int | None:
+        """Become the owner of a running turn; the new fence, or None when somebody else was first."""
+        values = {"tenant": self._tenant_id, "id": turn_id, "fence": fence, "owner": owner}
+        taken: int | None = await self._driver.scalar(_TAKE_OVER, values)
+        return taken
+
+    async def get(self, turn_id: TurnId) -> Turn | None:
+        """Return the turn."""
+        row = await self._driver.first(_GET, {"tenant": self._tenant_id, "id": turn_id})
+        return _turn(row) if row is not None else None
+
+    async def request_stop(self, turn_id: TurnId) -> bool:
+        """Ask the owner of a running turn to stop it; false when it is not running."""
+        values = {"tenant": self._tenant_id, "id": turn_id}
+        return await self._driver.first(_REQUEST_STOP, values) is not None
+
+    async def find_retried(
+        self, *, api_key_id: KeyId, route: str, body_hash: bytes, window_s: float, grace_s: float
+    ) -> TurnId | None:
+        """Return the turn that a client's automatic retry asks for again (design.md 1.5).
+
+        It is at most `window_s` old, and its answer was not delivered, or less than `grace_s` ago:
+        what we handed to the network may still have been lost on the way.
+        """
+        values = {
+            "tenant": self._tenant_id,
+            "api_key_id": api_key_id,
+            "route": route,
+            "body_hash": body_hash,
+            "window_s": window_s,
+            "grace_s": grace_s,
+        }
+        found: str | None = await self._driver.scalar(_RETRIED, values)
+        return TurnId(found) if found is not None else None
+
+
+def _turn(row: "Record") -> Turn:
+    return Turn(
+        id=TurnId(row["id"]),
+        session_id=SessionId(row["session_id"]) if row["session_id"] is not None else None,
+        chat_id=ChatId(row["chat_id"]) if row["chat_id"] is not None else None,
+        api_key_id=KeyId(row["api_key_id"]),
+        state=TurnState(row["state"]),
+        owner=row["owner"],
+        fence=row["fence"],
+        is_stop_requested=row["is_stop_requested"],
+        model=row["model"],
+        prompt_version=row["prompt_version"],
+        finish_reason=row["finish_reason"],
+        error_kind=row["error_kind"],
+        error=row["error"],
+        usage=Usage(
+            prompt_tokens=row["prompt_tokens"],
+            completion_tokens=row["completion_tokens"],
+            reasoning_tokens=row["reasoning_tokens"],
+            cached_tokens=row["cached_tokens"],
+            is_estimated=row["is_estimated"],
+        ),
+        reference_total=row["reference_total"],
+        timings_ms=orjson.loads(row["timings_ms"]),
+        created_at=row["created_at"],
+        ended_at=row["ended_at"],
+    )

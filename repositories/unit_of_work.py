@@ -1,0 +1,200 @@
+"""Units of work: the only place that begins or commits a transaction."""
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import cached_property
+from typing import Any
+
+import anyio
+from asyncpg import InterfaceError, PostgresError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.db.walls import DISPATCH_ROLE, TENANT_SETTING
+from app.domain.ids import TenantId
+from repositories.chats import ChatRepository
+from repositories.chunks import ChunkRepository
+from repositories.datasets import DatasetRepository
+from repositories.dispatch import DispatchRepository
+from repositories.documents import DocumentRepository
+from repositories.idempotency import IdempotencyRepository
+from repositories.jobs import JobRepository
+from repositories.keys import KeyRepository
+from repositories.messages import MessageRepository
+from repositories.sections import SectionRepository
+from repositories.service import ServiceRepository
+from repositories.sessions import SessionRepository
+from repositories.statements import Driver, Statement
+from repositories.tenants import TenantRepository
+from repositories.turn_events import LogBatch, TurnEventRepository
+from repositories.turns import TurnRepository
+from repositories.usage import UsageRepository
+
+_NOTIFY = Statement("SELECT pg_notify(:channel, :payload)")
+_TENANT_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+
+
+class UnitOfWork:
+    """One transaction of one tenant, and the repositories that speak through it."""
+
+    def __init__(self, connection: AsyncConnection, driver: Driver, tenant_id: TenantId) -> None:
+        self._connection = connection
+        self._driver = driver
+        self.tenant_id = tenant_id
+
+    @cached_property
+    def tenants(self) -> TenantRepository:
+        """The tenant's own row."""
+        return TenantRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def keys(self) -> KeyRepository:
+        """API keys and embed tokens."""
+        return KeyRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def chats(self) -> ChatRepository:
+        """Chat assistants."""
+        return ChatRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def sessions(self) -> SessionRepository:
+        """Sessions of any kind."""
+        return SessionRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def messages(self) -> MessageRepository:
+        """Messages and their references."""
+        return MessageRepository(self._driver, self.tenant_id)
+
+    @cached_property
+    def turns(self) -> TurnRepository:
+        """Turns: opened, closed, found."""
+        return TurnRepository(self._driver, self.tenant_id)
+
+    @cached_property
+    def turn_events(self) -> TurnEventRepository:
+        """The event log of turns."""
+        return TurnEventRepository(self._driver, self.tenant_id)
+
+    @cached_property
+    def usage(self) -> UsageRepository:
+        """The ledger and its roll-ups."""
+        return UsageRepository(self._driver, self.tenant_id)
+
+    @cached_property
+    def idempotency(self) -> IdempotencyRepository:
+        """Answers kept for repeated calls."""
+        return IdempotencyRepository(self._driver, self.tenant_id)
+
+    @cached_property
+    def datasets(self) -> DatasetRepository:
+        """Datasets with their counters."""
+        return DatasetRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def documents(self) -> DocumentRepository:
+        """Documents: rows, run states, progress."""
+        return DocumentRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def sections(self) -> SectionRepository:
+        """Outlines of documents."""
+        return SectionRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def chunks(self) -> ChunkRepository:
+        """Chunks: stored, listed, searched."""
+        return ChunkRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def jobs(self) -> JobRepository:
+        """Background jobs."""
+        return JobRepository(self._connection, self.tenant_id)
+
+    async def notify(self, channel: str, payload: str) -> None:
+        """Wake listeners of `channel` when this unit commits; `payload` holds ids only, under 8000 bytes."""
+        await self._driver.scalar(_NOTIFY, {"channel": channel, "payload": payload})
+
+
+class Database:
+    """Opens units of work; the only place that begins or commits."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        # Transactions are begun and ended here and in no other layer: see `_transaction`.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @asynccontextmanager
+    async def unit(self, tenant_id: TenantId) -> AsyncGenerator[UnitOfWork, None]:
+        """Commit when the block ends, roll back when it raises."""
+        if not _TENANT_ID.fullmatch(tenant_id):
+            raise ValueError("a tenant id is made of letters, digits, _ and -")
+        async with self._transaction(f"SET LOCAL {TENANT_SETTING} = '{tenant_id}'") as (connection, driver):
+            yield UnitOfWork(connection, driver, tenant_id)
+
+    @asynccontextmanager
+    async def dispatch(self) -> AsyncGenerator[DispatchRepository, None]:
+        """A transaction of no tenant: finding keys and work.
+
+        It crosses the tenant wall but sees only the columns of `app/db/walls.py`.
+        """
+        async with self._transaction(f"SET LOCAL ROLE {DISPATCH_ROLE}") as (connection, _):
+            yield DispatchRepository(connection)
+
+    @asynccontextmanager
+    async def log_batch(self) -> AsyncGenerator[LogBatch, None]:
+        """A transaction that appends to the logs of several tenants in turn.
+
+        It may return before it is on disk: a crash of Postgres can lose the last moments of running
+        turns, never anything a closing transaction has told of (design.md 1.2).
+        """
+        async with self._transaction("SET LOCAL synchronous_commit = off") as (_, driver):
+            yield LogBatch(driver)
+
+    @asynccontextmanager
+    async def service(self) -> AsyncGenerator[ServiceRepository, None]:
+        """A transaction over tables that belong to the service (processes), and for bare NOTIFY."""
+        async with self._transaction("") as (connection, _):
+            yield ServiceRepository(connection)
+
+    @asynccontextmanager
+    async def _transaction(self, begin: str) -> AsyncGenerator[tuple[AsyncConnection, Driver], None]:
+        """Begin, with the settings of the transaction in the same round trip; commit, or roll back when raised.
+
+        Raises:
+            CommitRefused: a statement had failed and the error was swallowed; nothing was written.
+        """
+        async with self._engine.connect() as connection:
+            raw = (await connection.get_raw_connection()).driver_connection
+            assert raw is not None  # noqa: S101 (the pool just gave it)
+            try:
+                await raw.execute(f"BEGIN; {begin}")
+                yield connection, Driver(raw)
+                if await raw.execute("COMMIT") != "COMMIT":
+                    raise CommitRefused
+            except BaseException:
+                with anyio.move_on_after(_ROLLBACK_S, shield=True) as patience:
+                    await _roll_back(connection, raw)
+                if patience.cancelled_caught:
+                    await connection.invalidate()
+                raise
+
+    async def close(self) -> None:
+        """Give every connection back."""
+        await self._engine.dispose()
+
+
+class CommitRefused(Exception):
+    """Postgres rolled a unit back that was to be committed: an earlier statement of it had failed."""
+
+
+_ROLLBACK_S = 5.0
+
+
+async def _roll_back(connection: AsyncConnection, raw: Any) -> None:
+    """Undo the transaction; a connection that cannot even do that is thrown away."""
+    try:
+        if raw.is_in_transaction():
+            await raw.execute("ROLLBACK")
+    except (OSError, PostgresError, InterfaceError):
+        await connection.invalidate()

@@ -1,0 +1,188 @@
+"""What routes ask for: the caller, a unit of work, the services; and the route class that checks the key first."""
+
+import hashlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Depends, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+
+from app.domain.errors import Invalid
+from app.domain.principals import Caller as Principal
+from app.domain.principals import KeyKind, Scope
+from app.engine.ask import Recognition
+from app.engine.turns import TurnEngine
+from app.security.authenticator import Authenticator
+from app.services.completions import Completions
+from app.wire.errors import Dialect
+from repositories.unit_of_work import Database, UnitOfWork
+
+bearer = HTTPBearer(auto_error=False, description="An API key: `parley keys create`.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeConfig:
+    """Settings the edge needs: sizes in bytes, times in seconds."""
+
+    ping_s: float = 15.0
+    expose_prompt: bool = False
+    upload_max_bytes: int = 64 * 1024 * 1024
+    upload_max_files: int = 64
+    body_max_bytes: int = 8 * 1024 * 1024
+
+
+class KeyedRoute(APIRoute):
+    """A route that knows its caller before it reads the body (conversations.md 1.4: auth is checked first)."""
+
+    dialect = Dialect.NATIVE
+    key_kind = KeyKind.API
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap FastAPI's handler with the check."""
+        handle = super().get_route_handler()
+        scope = self._scope()
+
+        async def keyed(request: Request) -> Response:
+            request.state.dialect = self.dialect
+            authenticator: Authenticator = request.app.state.authenticator
+            caller = await authenticator.caller(request.headers.get("authorization"), self.key_kind)
+            request.state.caller = caller
+            caller.require(scope)
+            return await handle(request)
+
+        return keyed
+
+    def _scope(self) -> Scope:
+        named = (self.openapi_extra or {}).get("x-scope")
+        if named is not None:
+            return Scope(named)
+        return Scope.READ if (self.methods or set()) <= {"GET", "HEAD"} else Scope.MANAGE
+
+
+class OpenAIKeyedRoute(KeyedRoute):
+    """A keyed route whose errors official OpenAI clients understand (conversations.md 5.1)."""
+
+    dialect = Dialect.OPENAI_CHAT
+
+
+SCOPE_CHAT: dict[str, Any] = {"x-scope": Scope.CHAT.value}
+SCOPE_READ: dict[str, Any] = {"x-scope": Scope.READ.value}
+
+
+def _caller(request: Request) -> Principal:
+    caller: Principal = request.state.caller
+    return caller
+
+
+def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+def _edge(request: Request) -> EdgeConfig:
+    edge: EdgeConfig = request.app.state.edge
+    return edge
+
+
+Caller = Annotated[Principal, Depends(_caller)]
+DatabaseDep = Annotated[Database, Depends(_database)]
+Edge = Annotated[EdgeConfig, Depends(_edge)]
+
+
+async def _unit(caller: Caller, database: DatabaseDep) -> AsyncGenerator[UnitOfWork, None]:
+    async with database.unit(caller.tenant_id) as unit:
+        yield unit
+
+
+Unit = Annotated[UnitOfWork, Depends(_unit, scope="function")]  # commits before the first byte
+
+
+class OrjsonResponse(JSONResponse):
+    """A JSON answer; NaN and infinite numbers become null."""
+
+    def render(self, content: Any) -> bytes:
+        """Encode with orjson."""
+        return orjson.dumps(content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeatable:
+    """The `Idempotency-Key` of a call that creates, if it brought one (design.md 1.5)."""
+
+    key: str | None
+    route: str
+    body_hash: bytes
+    caller: Principal
+
+    async def once(self, unit: UnitOfWork, create: Callable[[], Awaitable[Any]]) -> Response:
+        """Create inside `unit` and answer 200, or answer again what the first call with this key did.
+
+        Raises:
+            KeyReused: the key came with another request before.
+        """
+        if self.key is None:
+            return OrjsonResponse(await create())
+        kept = await unit.idempotency.claim(
+            api_key_id=self.caller.key_id, key=self.key, route=self.route, body_hash=self.body_hash
+        )
+        if kept is not None and kept.body is not None and kept.status is not None:
+            again = {"Idempotent-Replayed": "true"}
+            return Response(kept.body, kept.status, media_type="application/json", headers=again)
+        response = OrjsonResponse(await create())
+        await unit.idempotency.keep(
+            api_key_id=self.caller.key_id, key=self.key, status=response.status_code, body=bytes(response.body)
+        )
+        return response
+
+
+async def repeatable(request: Request, caller: Caller) -> Repeatable:
+    """Read what makes this call recognisable when it comes again."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= 255:
+        raise Invalid("Idempotency-Key must have 1 to 255 characters.")
+    return Repeatable(key=key, route=route_name(request), body_hash=await body_hash(request), caller=caller)
+
+
+async def _recognition(request: Request) -> Recognition:
+    retries = request.headers.get("x-stainless-retry-count", "")
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= 255:
+        raise Invalid("Idempotency-Key must have 1 to 255 characters.")
+    return Recognition(
+        route=route_name(request),
+        body_hash=await body_hash(request),
+        request_id=getattr(request.state, "request_id", ""),
+        idempotency_key=key,
+        retry_count=int(retries) if retries.isdecimal() and len(retries) < 4 else None,
+    )
+
+
+def _engine(request: Request) -> TurnEngine:
+    engine: TurnEngine = request.app.state.engine
+    return engine
+
+
+def _completions(request: Request) -> Completions:
+    completions: Completions = request.app.state.completions
+    return completions
+
+
+Recognised = Annotated[Recognition, Depends(_recognition)]
+Engine = Annotated[TurnEngine, Depends(_engine)]
+CompletionsDep = Annotated[Completions, Depends(_completions)]
+
+RepeatableCall = Annotated[Repeatable, Depends(repeatable)]
+
+
+def route_name(request: Request) -> str:
+    """Return method and path, e.g. `POST /api/v1/chats`."""
+    return f"{request.method} {request.url.path.rstrip('/')}"
+
+
+async def body_hash(request: Request) -> bytes:
+    """Return the SHA-256 of the body as it came."""
+    return hashlib.sha256(await request.body()).digest()

@@ -1,0 +1,85 @@
+"""From exceptions to answers: every failure of a route ends here and nowhere else."""
+
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from app.domain.errors import Invalid, Kind, Missing, ParleyError
+from app.wire import errors as table
+from app.wire.errors import Dialect
+from routers.deps import OrjsonResponse
+
+log = structlog.get_logger()
+
+_SHOWN = 125  # characters of a refused value that are shown (knowledge.md 0.4)
+
+
+def install(app: FastAPI) -> None:
+    """Let `app` answer every failure in the dialect of its route."""
+    app.add_exception_handler(ParleyError, _parley_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _dialect(request: Request) -> Dialect:
+    dialect: Dialect = getattr(request.state, "dialect", Dialect.NATIVE)
+    return dialect
+
+
+def answer(error: ParleyError, dialect: Dialect) -> Response:
+    """Return the answer that tells of `error`."""
+    status = table.refusal(error.kind, dialect).status
+    return OrjsonResponse(table.error_body(error, dialect), status, headers=table.error_headers(error))
+
+
+async def _parley_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ParleyError)  # noqa: S101 (the registration above)
+    return answer(error, _dialect(request))
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 (the registration above)
+    problems = error.errors()
+    first = problems[0]
+    path = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
+    return answer(Invalid(_told(problems), param=".".join(path) or None), _dialect(request))
+
+
+def _told(problems: Any) -> str:
+    for problem in problems:
+        if problem["type"] == "json_invalid":
+            return "Malformed JSON syntax: Missing commas/brackets or invalid encoding"
+        if tuple(problem["loc"]) == ("body",) and problem["type"] in ("model_attributes_type", "dict_type"):
+            return "Request body must be a JSON object."
+    return "\n".join(_line(problem) for problem in problems)
+
+
+def _line(problem: Any) -> str:
+    field = ".".join(str(part) for part in problem["loc"] if part not in ("body", "query", "path"))
+    value = str(problem.get("input")).encode("utf-8", "replace").decode()
+    shown = value if len(value) <= _SHOWN + 3 else value[:_SHOWN] + "..."
+    return f"Field: <{field}> - Message: <{problem['msg'].removeprefix('Value error, ')}> - Value: <{shown}>"
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 (the registration above)
+    dialect = _dialect(request)
+    match error.status_code:
+        case 404:
+            return answer(Missing(f"Not Found: {request.url.path}"), dialect)
+        case 405:
+            content = table.body(dialect, 102, "Method Not Allowed", table.OPENAI_TYPES[Kind.INVALID])
+            return OrjsonResponse(content, 405, headers=error.headers)
+        case status if status < 500:
+            return answer(Invalid("Malformed JSON syntax: Missing commas/brackets or invalid encoding"), dialect)
+        case _:
+            return await _unexpected(request, error)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("request_failed", route=request.url.path, exc_info=error)
+    return OrjsonResponse(table.body(_dialect(request), 500, table.UNEXPECTED, "server_error"), 500)

@@ -1,0 +1,72 @@
+"""One assistant as an OpenAI endpoint: point the official client's `base_url` at it (conversations.md 5.1)."""
+
+from fastapi import APIRouter, Request, Response
+
+from app.domain.events import Done, Stopped
+from app.domain.ids import ChatId
+from app.services.completions import Conversation, Overrides
+from app.wire.openai_chat import OpenAIChatStream, completion_body
+from routers.deps import (
+    SCOPE_CHAT,
+    Caller,
+    CompletionsDep,
+    Edge,
+    Engine,
+    OpenAIKeyedRoute,
+    OrjsonResponse,
+    Recognised,
+)
+from routers.responses import ERRORS
+from routers.streaming import await_turn, stream_turn
+from schemas.completions import OpenAIChatCreate
+
+router = APIRouter(prefix="/api/v1", route_class=OpenAIKeyedRoute, tags=["OpenAI"], responses=ERRORS)
+
+
+@router.post("/chats_openai/{chat_id}/chat/completions", openapi_extra=SCOPE_CHAT, response_model=None)
+async def complete_chat(
+    chat_id: ChatId,
+    body: OpenAIChatCreate,
+    caller: Caller,
+    completions: CompletionsDep,
+    engine: Engine,
+    edge: Edge,
+    recognition: Recognised,
+    request: Request,
+) -> Response:
+    """Answer the last message of a conversation that the caller keeps; no session is read or written."""
+    conversation = _conversation(body, completions.known_model(body.model or ""))
+    ask = await completions.stateless(caller, chat_id, conversation, recognition)
+    turn_id = await engine.open(ask)
+    model = body.model or ""
+    if body.is_streaming:
+        has_usage = body.stream_options is not None and body.stream_options.include_usage is True
+        writer = OpenAIChatStream(
+            turn_id, model, ask.prompt_version, has_reference=body.has_reference, has_usage_chunk=has_usage
+        )
+        return await stream_turn(engine, edge, caller.tenant_id, turn_id, writer)
+    answer = await await_turn(engine, request, caller.tenant_id, turn_id)
+    assert answer.started is not None  # noqa: S101 (every turn starts)
+    assert isinstance(answer.ending, Done | Stopped)  # noqa: S101 (a failure was raised, a turn always ends)
+    content = completion_body(
+        turn_id,
+        model,
+        ask.prompt_version,
+        answer.started,
+        answer.found,
+        answer.reasoning,
+        answer.ending,
+        has_reference=body.has_reference,
+    )
+    engine.writer.note_delivered(caller.tenant_id, turn_id)
+    return OrjsonResponse(content, headers={"X-Turn-Id": turn_id})
+
+
+def _conversation(body: OpenAIChatCreate, model: str | None) -> Conversation:
+    return Conversation(
+        messages=body.conversation(),
+        is_quoting=body.has_reference,
+        metadata_condition=body.condition(),
+        variables=body.variables or {},
+        overrides=Overrides(model=model, options=body.options()),
+    )

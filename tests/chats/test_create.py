@@ -1,0 +1,335 @@
+"""Creating assistants: conversations.md 2.1 to 2.4."""
+
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import anyio
+import pytest
+
+from app.db.conversations import chats
+from app.services.prompts import EMPTY_RESPONSE, PROLOGUE, SYSTEM
+from tests.chats.world import Api, MakeDataset, World, drop_dataset, invalid, missing
+
+KNOWLEDGE = [{"key": "knowledge", "optional": False}]
+SETTING = {"temperature": 0.1, "top_p": 0.3, "presence_penalty": 0.4, "frequency_penalty": 0.7, "max_tokens": 512}
+CONFIG = {
+    "system": SYSTEM,
+    "prologue": PROLOGUE,
+    "parameters": KNOWLEDGE,
+    "quote": True,
+    "empty_response": EMPTY_RESPONSE,
+    "tts": False,
+    "refine_multiturn": True,
+}
+RETRIEVAL = {"similarity_threshold": 0.2, "top_n": 6, "top_k": 1024}
+PROMPT = {
+    "prompt": SYSTEM,
+    "system": SYSTEM,
+    "opener": PROLOGUE,
+    "variables": KNOWLEDGE,
+    "show_quote": True,
+    "empty_response": EMPTY_RESPONSE,
+    "tts": False,
+    "refine_multiturn": True,
+    "keywords_similarity_weight": 0.7,
+    "rerank_model": "",
+    **RETRIEVAL,
+}
+
+
+async def test_2_4_the_whole_object_of_an_assistant_with_defaults(api: Api, make_dataset: MakeDataset) -> None:
+    docs = await make_dataset(name="Docs")
+
+    chat = await api.ok("POST", "/chats", json={"name": "Support", "dataset_ids": [docs]})
+
+    times = {key: chat.pop(key) for key in ("create_time", "create_date", "update_time", "update_date")}
+    chat_id = chat.pop("id")
+    assert chat == {
+        "tenant_id": api.tenant_id,
+        "name": "Support",
+        "description": "A helpful Assistant",
+        "language": "English",
+        "status": "1",
+        "do_refer": "1",
+        "prompt_type": "simple",
+        "meta_data_filter": {},
+        "avatar": "",
+        "icon": "",
+        "dataset_ids": [docs],
+        "datasets": [{"id": docs, "name": "Docs"}],
+        "kb_names": ["Docs"],
+        "llm": {"model_name": "gpt-4o@OpenAI", **SETTING},
+        "llm_id": "gpt-4o@OpenAI",
+        "llm_setting": SETTING,
+        "prompt": PROMPT,
+        "prompt_config": CONFIG,
+        **RETRIEVAL,
+        "vector_similarity_weight": 0.3,
+        "rerank_id": "",
+    }
+    assert len(chat_id) == 32
+    assert int(chat_id, 16)
+    assert times["create_time"] == times["update_time"]
+    assert parsedate_to_datetime(times["create_date"]).timestamp() == times["create_time"] // 1000
+    assert await api.ok("GET", f"/chats/{chat_id}") == {"id": chat_id, **chat, **times}
+
+
+def test_2_2_the_default_system_text_says_what_it_must() -> None:
+    assert "{knowledge}" in SYSTEM
+    assert "The answer you are looking for is not found in the knowledge base!" in SYSTEM
+    assert "chat history" in SYSTEM
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ({"avatar": "data:x"}, {"avatar": "data:x", "icon": "data:x"}),
+        ({"icon": "data:x"}, {"avatar": "data:x", "icon": "data:x"}),
+        ({"description": ""}, {"description": ""}),
+        ({"description": None}, {"description": "A helpful Assistant"}),
+        ({"language": "Deutsch"}, {"language": "Deutsch"}),
+        ({"dataset_ids": None}, {"dataset_ids": [], "datasets": [], "kb_names": []}),
+        ({"dataset_ids": ["", None]}, {"dataset_ids": []}),
+        ({"meta_data_filter": {"method": "auto"}}, {"meta_data_filter": {"method": "auto"}}),
+        ({"meta_data_filter": None}, {"meta_data_filter": {}}),
+        ({"show_quotation": True}, {"do_refer": "1"}),
+        ({"do_refer": "0"}, {"do_refer": "0"}),
+        ({"top_n": 3, "top_k": 9, "similarity_threshold": 0}, {"top_n": 3, "top_k": 9, "similarity_threshold": 0}),
+        ({"top_n": 3, "prompt": {"top_n": 5}}, {"top_n": 5}),
+        ({"rerank_id": "ranker"}, {"rerank_id": "ranker"}),
+        ({"id": "x", "status": "0", "created_by": "me", "create_time": 1, "what": 1}, {"status": "1"}),
+        ({"name": "  trimmed\t"}, {"name": "trimmed"}),
+        ({"name": "é" * 127 + "x"}, {"name": "é" * 127 + "x"}),
+        # 2.2 llm
+        ({"llm": {}}, {"llm_setting": SETTING}),
+        ({"llm": None}, {"llm_setting": SETTING}),
+        ({"llm_id": "other"}, {"llm_id": "other", "llm_setting": SETTING}),
+        ({"llm_setting": {}}, {"llm_setting": {}, "llm": {"model_name": "gpt-4o@OpenAI"}}),
+        ({"llm": {"temperature": 1}}, {"llm_setting": {"temperature": 1}}),
+        ({"llm": {"model_name": None, "top_p": 1}}, {"llm": {"model_name": "gpt-4o@OpenAI", "top_p": 1}}),
+        ({"llm": {"model_name": "other@openai"}}, {"llm": {"model_name": "other@openai"}, "llm_setting": {}}),
+        ({"llm": {"max_token": 7, "model_type": "chat"}}, {"llm_setting": {"max_token": 7, "model_type": "chat"}}),
+        ({"llm": {"top_p": 1}, "llm_setting": {"top_p": 0}}, {"llm_setting": {"top_p": 1}}),
+        # 2.2 prompt
+        ({"prompt": {"keywords_similarity_weight": 0.1}}, {"vector_similarity_weight": 0.9}),
+        ({"vector_similarity_weight": 0.25}, {"vector_similarity_weight": 0.25}),
+        ({"prompt": {"rerank_model": "ranker@local"}}, {"rerank_id": "ranker@local"}),
+    ],
+)
+async def test_2_1_what_is_sent_is_shown(api: Api, sent: dict[str, Any], shown: dict[str, Any]) -> None:
+    chat = await api.chat(**sent)
+
+    assert {key: chat[key] for key in shown} == shown
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ({"prompt": {"prompt": "P"}}, {"prompt": "P", "system": "P"}),
+        ({"prompt": {"system": "S"}}, {"prompt": "S", "system": "S"}),
+        ({"prompt": {"prompt": "P", "system": "S"}}, {"prompt": "P", "system": "P"}),
+        ({"prompt": {"system": "S", "prompt": "P"}}, {"prompt": "P", "system": "P"}),
+        ({"prompt": {"prompt": ""}}, {"prompt": SYSTEM}),
+        ({"prompt": {"opener": ""}}, {"opener": ""}),
+        ({"prompt": {"variables": []}}, {"variables": []}),
+        ({"prompt": {"show_quote": False}}, {"show_quote": False}),
+        ({"prompt": {"quote": False}}, {"show_quote": False}),
+        ({"prompt": {"empty_response": None}}, {"empty_response": ""}),
+        ({"prompt": {"keyword": True, "reasoning": 2, "use_kg": True}}, {"keyword": True, "reasoning": 2}),
+        ({"prompt": {"cross_languages": ["de"]}}, {"cross_languages": ["de"]}),
+        ({"prompt": {"mine": {"a": [1]}}}, {"mine": {"a": [1]}}),
+        ({"prompt_config": {"system": "S", "prologue": "Hi", "quote": False}}, {"prompt": "S", "opener": "Hi"}),
+        ({"prompt_config": {"parameters": [{"key": "knowledge"}]}}, {"variables": KNOWLEDGE}),
+        ({"prompt": {"prompt": "P"}, "prompt_config": {"system": "S"}}, {"prompt": "P"}),
+        ({"prompt": {"tavily_api_key": "tvly-1"}}, {"tavily_api_key": "***"}),
+        ({"prompt": {"keywords_similarity_weight": 0.7}}, {"keywords_similarity_weight": 0.7}),
+    ],
+)
+async def test_2_2_prompts_are_read_in_both_vocabularies(api: Api, sent: Any, shown: dict[str, Any]) -> None:
+    chat = await api.chat(**sent)
+
+    assert {key: chat["prompt"][key] for key in shown} == shown
+
+
+async def test_2_2_a_web_key_is_stored_and_never_shown(api: Api, world: World) -> None:
+    chat = await api.chat(prompt_config={"tavily_api_key": "tvly-secret"})
+    again = await api.ok("PUT", f"/chats/{chat['id']}", json=chat)
+
+    row = (await world.sql(api, chats.select())).one()
+    assert row.prompt_config["tavily_api_key"] == "tvly-secret"
+    assert chat["prompt_config"]["tavily_api_key"] == again["prompt"]["tavily_api_key"] == "***"
+
+
+@pytest.mark.parametrize(
+    ("sent", "refusal"),
+    [
+        ({"dataset_ids": "ids"}, invalid("`dataset_ids` should be a list.")),
+        ({"dataset_ids": ["nobody's"]}, missing("You don't own the dataset nobody's")),
+        ({"dataset_ids": [5]}, missing("You don't own the dataset 5")),
+        ({"llm": {"model_name": "gone"}}, invalid("`model_name` gone doesn't exist")),
+        ({"llm": {"model_name": "keyless"}}, invalid("`model_name` keyless doesn't exist")),
+        ({"llm_id": "gone"}, invalid("`llm_id` gone doesn't exist")),
+        ({"llm": {"model_name": "ranker"}}, invalid("`model_name` ranker doesn't exist")),
+        ({"llm": {"temperature": "hot"}}, invalid("`temperature` must be a number.")),
+        ({"llm": {"temperature": True}}, invalid("`temperature` must be a number.")),
+        ({"llm_setting": {"max_tokens": 1.5}}, invalid("`max_tokens` must be an integer.")),
+        ({"llm": []}, ...),
+        ({"llm": "x"}, invalid("`llm` should be an object.")),
+        ({"llm_setting": "x"}, invalid("`llm_setting` should be an object.")),
+        ({"prompt": 1}, invalid("`prompt` should be an object.")),
+        ({"prompt_config": "x"}, invalid("`prompt_config` should be an object.")),
+        ({"prompt": {"rerank_model": "gone"}}, invalid("`rerank_model` gone doesn't exist")),
+        ({"rerank_id": "gone"}, invalid("`rerank_id` gone doesn't exist")),
+        ({"prompt_config": {"rerank_id": "gone"}}, invalid("`rerank_id` gone doesn't exist")),
+        ({"name": ""}, invalid("`name` is required.")),
+        ({"name": None}, invalid("`name` is required.")),
+        ({"name": "  "}, invalid("`name` is required.")),
+        ({"name": 5}, invalid("chat name must be a string")),
+        ({"name": "é" * 128}, invalid("chat name length is 256 which is larger than 255")),
+        ({"name": "x" * 5_000_000}, invalid("chat name length is 5000000 which is larger than 255")),
+        ({"tenant_id": "t"}, invalid("`tenant_id` must not be provided.")),
+        ({"prompt": {"variables": [{"key": "tone", "optional": False}]}}, invalid("Parameter 'tone' is not used")),
+        ({"prompt": {"variables": "tone"}}, ...),
+        ({"prompt": {"variables": [{"key": 1}]}}, ...),
+        ({"prompt": {"variables": [{"key": "a", "optional": "no"}]}}, ...),
+        ({"prompt": {"show_quote": "yes"}}, invalid("`show_quote` must be a boolean.")),
+        ({"prompt": {"opener": 5}}, invalid("`opener` must be a string.")),
+        ({"prompt": {"reasoning": 5}}, invalid("`reasoning` must be a boolean or an integer from 0 to 4.")),
+        ({"prompt": {"cross_languages": "de"}}, invalid("`cross_languages` should be a list of strings.")),
+        ({"prompt": {"top_n": 2**31}}, invalid("`top_n` must be an integer from 1 to 2147483647.")),
+        ({"top_k": 0}, invalid("`top_k` must be an integer from 1 to 2147483647.")),
+        ({"top_k": "9"}, invalid("`top_k` must be an integer.")),
+        ({"similarity_threshold": 1.1}, invalid("`similarity_threshold` must be a number from 0 to 1.")),
+        ({"avatar": 5}, invalid("`avatar` must be a string.")),
+        ({"meta_data_filter": []}, ...),
+        ({"meta_data_filter": "x"}, invalid("`meta_data_filter` should be an object.")),
+    ],
+)
+async def test_2_3_checks(api: Api, sent: dict[str, Any], refusal: Any) -> None:
+    if refusal is ...:  # the words are our own: V is what counts
+        assert (await api.refusal("POST", "/chats", json={"name": "A", **sent}))[:2] == (400, 102)
+    else:
+        assert await api.refusal("POST", "/chats", json={"name": "A", **sent}) == refusal
+    assert await api.ok("GET", "/chats") == []
+
+
+async def test_2_3_a_body_without_a_name_is_refused(api: Api) -> None:
+    for content in (b"", b"{}", b"null"):
+        refusal = await api.refusal("POST", "/chats", content=content, headers={"Content-Type": "application/json"})
+        assert refusal == invalid("`name` is required.")
+
+
+async def test_2_3_3_a_dataset_without_chunks(api: Api, make_dataset: MakeDataset) -> None:
+    empty = await make_dataset(chunks=0)
+
+    refusal = await api.refusal("POST", "/chats", json={"name": "A", "dataset_ids": [empty]})
+
+    assert refusal == invalid(f"The dataset {empty} doesn't own parsed file")
+
+
+async def test_2_3_4_embeddings_are_compared_without_their_provider(api: Api, make_dataset: MakeDataset) -> None:
+    one, same = await make_dataset(embedding="mini@Builtin"), await make_dataset(embedding="mini@Elsewhere")
+    other = await make_dataset(embedding="maxi@Builtin")
+
+    chat = await api.chat(dataset_ids=[same, one, same])
+    refusal = await api.refusal("POST", "/chats", json={"name": "A", "dataset_ids": [one, other]})
+
+    assert chat["dataset_ids"] == [same, one]
+    assert refusal == invalid('Datasets use different embedding models."')
+
+
+@pytest.mark.parametrize("rerank", ["BAAI/bge-reranker-v2-m3", "maidalun1020/bce-reranker-base_v1", ""])
+async def test_2_3_7_some_rerank_models_always_pass(api: Api, rerank: str) -> None:
+    assert (await api.chat(prompt={"rerank_model": rerank}))["rerank_id"] == rerank
+
+
+async def test_2_3_10_names_are_unique_whatever_their_case(api: Api, rival: Api) -> None:
+    await api.chat(name="Äpfel")
+
+    for name in ("Äpfel", "äPFEL", " äpfel "):
+        refusal = await api.refusal("POST", "/chats", json={"name": name})
+        assert refusal == invalid("Duplicated chat name in creating chat.")
+    await rival.chat(name="Äpfel")
+
+
+async def test_2_3_10_of_calls_that_race_for_a_name_one_wins(api: Api) -> None:
+    answers: list[tuple[int, str]] = []
+
+    async def create() -> None:
+        answer = await api.raw("POST", "/chats", json={"name": "One"})
+        answers.append((answer.status_code, answer.json().get("message", "")))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as calls:
+            for _ in range(5):
+                calls.start_soon(create)
+
+    assert sorted(answers) == [(200, ""), *[(400, "Duplicated chat name in creating chat.")] * 4]
+
+
+async def test_2_3_12_required_variables_occur_in_the_text_except_knowledge(api: Api) -> None:
+    text = "Speak {tone}."
+    variables = [{"key": "knowledge", "optional": False}, {"key": "tone", "optional": False}]
+
+    chat = await api.chat(prompt={"prompt": text, "variables": [*variables, {"key": "more", "optional": True}]})
+
+    assert chat["prompt"]["prompt"] == text
+
+
+async def test_2_3_the_order_of_the_checks(api: Api, make_dataset: MakeDataset) -> None:
+    """Each fault hides those after it: mend one after the other."""
+    empty, one, other = await make_dataset(chunks=0), await make_dataset(), await make_dataset(embedding="maxi")
+    await api.chat(name="Taken")
+    unused = {"prompt": "x", "variables": [{"key": "tone", "optional": False}]}
+    body: dict[str, Any] = {
+        "dataset_ids": "ids",
+        "llm": {"model_name": "gone"},
+        "prompt": {"rerank_model": "gone", **unused},
+        "tenant_id": "t",
+    }
+    mends: list[tuple[dict[str, Any], str]] = [
+        ({}, "`dataset_ids` should be a list."),
+        ({"dataset_ids": [empty, "unknown"]}, "You don't own the dataset unknown"),
+        ({"dataset_ids": [one, other, empty]}, f"The dataset {empty} doesn't own parsed file"),
+        ({"dataset_ids": [one, other]}, 'Datasets use different embedding models."'),
+        ({"dataset_ids": [one]}, "`model_name` gone doesn't exist"),
+        ({"llm": {}}, "`rerank_model` gone doesn't exist"),
+        ({"prompt": unused}, "`name` is required."),
+        ({"name": "taken"}, "Duplicated chat name in creating chat."),
+        ({"name": "Free"}, "`tenant_id` must not be provided."),
+        ({"tenant_id": None}, "Parameter 'tone' is not used"),
+    ]
+    for mend, message in mends:
+        body |= mend
+        assert (await api.refusal("POST", "/chats", json=body))[2] == message
+    assert (await api.ok("POST", "/chats", json=body | {"prompt": {}}))["name"] == "Free"
+
+
+async def test_2_4_a_deleted_dataset_disappears_silently(api: Api, world: World, make_dataset: MakeDataset) -> None:
+    kept, dropped = await make_dataset(name="Kept"), await make_dataset()
+    chat = await api.chat(dataset_ids=[dropped, kept])
+
+    await drop_dataset(world, api, dropped)
+
+    assert (await api.ok("GET", f"/chats/{chat['id']}"))["dataset_ids"] == [kept]
+    assert (await api.ok("GET", "/chats"))[0]["datasets"] == [{"id": kept, "name": "Kept"}]
+
+
+async def test_a_repeated_call_with_an_idempotency_key_makes_one_assistant(api: Api) -> None:
+    headers = {"Idempotency-Key": "k-1"}
+
+    first = await api.raw("POST", "/chats", json={"name": "One"}, headers=headers)
+    again = await api.raw("POST", "/chats", json={"name": "One"}, headers=headers)
+    other = await api.raw("POST", "/chats", json={"name": "Two"}, headers=headers)
+
+    assert first.content == again.content
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert (other.status_code, other.json()["code"]) == (400, 102)
+    assert len(await api.ok("GET", "/chats")) == 1
+
+
+async def test_2_2_an_operator_may_set_the_default_system_text(api: Api, world: World) -> None:
+    world.app.state.default_system_prompt = "Ours: {knowledge}"
+
+    for sent in ({}, {"prompt": {"prompt": ""}}):
+        assert (await api.chat(**sent))["prompt"]["prompt"] == "Ours: {knowledge}"

@@ -1,0 +1,152 @@
+"""Listing assistants: conversations.md 2.5, GET /chats."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.db.conversations import chats
+from tests.chats.world import Api, MakeDataset, World, backdate, invalid, missing
+
+PAGING = invalid("page and page_size must be non-negative integers")
+ORDERING = invalid("orderby should be create_time or update_time")
+
+
+async def three(api: Api, world: World) -> list[str]:
+    """Three assistants a, B, c, a day apart, the oldest first."""
+    ids: list[str] = []
+    for day, name in enumerate(("a", "B", "c")):
+        chat = await api.chat(name=name)
+        await backdate(world, api, chats, chat["id"], datetime(2025, 1, 1, tzinfo=UTC) + timedelta(days=day))
+        ids.append(chat["id"])
+    return ids
+
+
+async def names(api: Api, **query: Any) -> list[str]:
+    return [chat["name"] for chat in await api.ok("GET", "/chats", params=query)]
+
+
+async def test_2_5_the_list_shows_whole_objects(api: Api, make_dataset: MakeDataset) -> None:
+    chat = await api.chat(dataset_ids=[await make_dataset(), await make_dataset()])
+
+    answer = await api.raw("GET", "/chats")
+
+    assert answer.json() == {"code": 0, "data": [chat]}
+    assert answer.headers["X-Total-Count"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({}, "cBa"),
+        ({"desc": "False"}, "aBc"),
+        ({"desc": "false"}, "aBc"),
+        ({"desc": "FALSE"}, "cBa"),
+        ({"desc": "0"}, "cBa"),
+        ({"desc": ""}, "cBa"),
+        ({"desc": "True"}, "cBa"),
+        ({"orderby": ""}, "cBa"),
+        ({"orderby": "create_time"}, "cBa"),
+        ({"orderby": "update_time"}, "cBa"),
+        ({"orderby": "name"}, "caB"),
+        ({"page": "0", "page_size": "2"}, "cB"),
+        ({"page": "1", "page_size": "2"}, "cB"),
+        ({"page": "2", "page_size": "2"}, "a"),
+        ({"page": "3", "page_size": "2"}, ""),
+        ({"page": "9" * 5000}, ""),
+        ({"page_size": "0"}, ""),
+        ({"page_size": "100000"}, "cBa"),
+        ({"page_size": "9" * 5000}, "cBa"),
+        ({"name": ""}, "cBa"),
+        ({"id": ""}, "cBa"),
+        ({"name": "B"}, "B"),
+        ({"keywords": "B"}, "B"),
+        ({"keywords": "b"}, "B"),
+        ({"keywords": "%"}, ""),
+        ({"keywords": "x", "name": "a"}, "a"),
+        ({"owner_ids": "nobody"}, ""),
+        ({"what": "ever", "user": "1"}, "cBa"),
+    ],
+)
+async def test_2_5_query(api: Api, world: World, query: dict[str, str], expected: str) -> None:
+    await three(api, world)
+
+    answer = await api.raw("GET", "/chats", params=query)
+
+    assert "".join(chat["name"] for chat in answer.json()["data"]) == expected
+    if "owner_ids" not in query and "name" not in query and "keywords" not in query:
+        assert answer.headers["X-Total-Count"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("query", "refusal"),
+    [
+        ({"page": "-1"}, PAGING),
+        ({"page": "x"}, PAGING),
+        ({"page": ""}, PAGING),
+        ({"page": "1.5"}, PAGING),
+        ({"page": "１"}, PAGING),
+        ({"page_size": "-1"}, PAGING),
+        ({"page_size": "ten"}, PAGING),
+        ({"page_size": "\x00"}, PAGING),
+        ({"orderby": "id"}, ORDERING),
+        ({"orderby": "create_time; drop table chats"}, ORDERING),
+        ({"orderby": "\x00"}, ORDERING),
+        ({"name": "A"}, missing("The chat doesn't exist")),
+        ({"name": "\x00"}, missing("The chat doesn't exist")),
+        ({"id": "unknown"}, missing("The chat doesn't exist")),
+        ({"id": "\x00"}, missing("The chat doesn't exist")),
+    ],
+)
+async def test_2_5_refused_queries(api: Api, world: World, query: dict[str, str], refusal: Any) -> None:
+    await three(api, world)
+
+    assert await api.refusal("GET", "/chats", params=query) == refusal
+
+
+async def test_2_5_id_and_name_must_both_match(api: Api, world: World) -> None:
+    a, b, _ = await three(api, world)
+
+    assert await names(api, id=a, name="a") == ["a"]
+    assert await api.refusal("GET", "/chats", params={"id": b, "name": "a"}) == missing("The chat doesn't exist")
+
+
+async def test_2_5_owner_ids_may_be_repeated(api: Api, world: World) -> None:
+    await three(api, world)
+
+    assert await names(api, owner_ids=["nobody", api.tenant_id]) == ["c", "B", "a"]
+
+
+async def test_2_5_a_list_takes_one_statement_and_another_to_count_what_it_does_not_show(
+    api: Api, world: World, make_dataset: MakeDataset
+) -> None:
+    for _ in range(3):
+        await api.chat(dataset_ids=[await make_dataset()])
+
+    with world.recorded() as whole:
+        assert len(await names(api)) == 3
+    with world.recorded() as part:
+        assert len(await names(api, page_size="2")) == 2
+
+    assert (len(whole), len(part)) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "count"),
+    [
+        ("POST", "/chats", {"name": "x"}, 2),  # is the name free, insert
+        ("GET", "/chats/{id}", None, 1),
+        ("PATCH", "/chats/{id}", {"description": "x"}, 4),  # lock, update, detach, read
+        ("DELETE", "/chats/{id}", None, 1),
+        ("DELETE", "/chats", {"ids": ["a", "b"]}, 1),
+    ],
+)
+async def test_how_many_statements_a_call_takes(
+    api: Api, world: World, method: str, path: str, body: Any, count: int
+) -> None:
+    chat = await api.chat()
+
+    with world.recorded() as statements:
+        await api.raw(method, path.format(id=chat["id"]), json=body)
+
+    assert len(statements) == count, statements

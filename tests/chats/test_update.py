@@ -1,0 +1,157 @@
+"""Changing and reading one assistant: conversations.md 2.5."""
+
+from typing import Any
+
+import pytest
+
+from app.domain.chats import Chat
+from tests.chats.world import Api, MakeDataset, invalid, missing
+
+METHODS = pytest.mark.parametrize("method", ["PUT", "PATCH"])
+TIMES = ("update_time", "update_date")
+
+
+@METHODS
+async def test_2_5_an_empty_body_leaves_everything_but_the_time(
+    api: Api, make_dataset: MakeDataset, method: str
+) -> None:
+    chat = await api.chat(dataset_ids=[await make_dataset()], prompt={"mine": 1, "opener": "Yo"}, llm={"top_p": 1})
+
+    for content in (b"", b"{}"):
+        changed = await api.ok(method, f"/chats/{chat['id']}", content=content)
+        assert {**changed, **{key: chat[key] for key in TIMES}} == chat
+        assert changed["update_time"] > chat["update_time"]
+
+
+@METHODS
+async def test_2_5_prompt_and_llm_merge_over_what_is_stored(api: Api, method: str) -> None:
+    chat = await api.chat(prompt={"opener": "Yo", "mine": 1}, llm={"model_name": "other", "top_p": 1, "x": 1})
+
+    body = {"prompt": {"show_quote": False}, "llm": {"temperature": 0.5, "x": None, "top_p": None}}
+    changed = await api.ok(method, f"/chats/{chat['id']}", json=body)
+
+    assert changed["prompt"] == chat["prompt"] | {"show_quote": False}
+    assert changed["llm"] == {"model_name": "other", "temperature": 0.5, "x": None}
+
+
+@METHODS
+async def test_2_5_the_words_of_0_27_merge_as_well(api: Api, method: str) -> None:
+    chat = await api.chat(llm={"top_p": 1})
+
+    body = {"prompt_config": {"prologue": "Yo"}, "llm_setting": {"temperature": 0.5}, "icon": "i", "llm_id": "other"}
+    changed = await api.ok(method, f"/chats/{chat['id']}", json=body)
+
+    assert changed["prompt_config"] == chat["prompt_config"] | {"prologue": "Yo"}
+    assert changed["llm"] == {"model_name": "other", "top_p": 1, "temperature": 0.5}
+    assert changed["avatar"] == "i"
+
+
+@METHODS
+async def test_2_5_only_an_explicit_empty_list_detaches_datasets(
+    api: Api, make_dataset: MakeDataset, method: str
+) -> None:
+    one, two = await make_dataset(), await make_dataset()
+    chat = await api.chat(dataset_ids=[one])
+    path = f"/chats/{chat['id']}"
+
+    assert (await api.ok(method, path, json={"description": "x"}))["dataset_ids"] == [one]
+    assert (await api.ok(method, path, json={"dataset_ids": [two, one]}))["dataset_ids"] == [two, one]
+    assert (await api.ok(method, path, json={"dataset_ids": []}))["dataset_ids"] == []
+
+
+@METHODS
+async def test_2_1_what_only_we_may_say_is_dropped(api: Api, method: str) -> None:
+    chat = await api.chat(name="A")
+
+    sent = {"id": "x", "tenant_id": "x", "status": "0", "created_by": "x", "create_time": 1, "update_time": 1}
+    changed = await api.ok(method, f"/chats/{chat['id']}", json=sent)
+
+    assert {**changed, **{key: chat[key] for key in TIMES}} == chat
+
+
+@METHODS
+async def test_2_5_the_shown_object_can_be_sent_back(api: Api, make_dataset: MakeDataset, method: str) -> None:
+    chat = await api.chat(
+        dataset_ids=[await make_dataset()], prompt={"keywords_similarity_weight": 0.1, "reasoning": 3, "x": None}
+    )
+
+    changed = await api.ok(method, f"/chats/{chat['id']}", json=chat)
+
+    assert {**changed, **{key: chat[key] for key in TIMES}} == chat
+
+
+@pytest.mark.parametrize(
+    ("sent", "refusal"),
+    [
+        ({"dataset_ids": "ids"}, invalid("`dataset_ids` should be a list.")),
+        ({"dataset_ids": ["nobody's"]}, missing("You don't own the dataset nobody's")),
+        ({"llm": {"model_name": "gone"}}, invalid("`model_name` gone doesn't exist")),
+        ({"llm_id": "gone"}, invalid("`llm_id` gone doesn't exist")),
+        ({"prompt": {"rerank_model": "gone"}}, invalid("`rerank_model` gone doesn't exist")),
+        ({"name": 5}, invalid("chat name must be a string")),
+        ({"name": "x" * 256}, invalid("chat name length is 256 which is larger than 255")),
+        ({"name": "taken"}, invalid("Duplicated chat name in updating chat.")),
+        ({"llm_setting": "x"}, invalid("`llm_setting` should be an object.")),
+        ({"prompt_config": "x"}, invalid("`prompt_config` should be an object.")),
+        ({"prompt": {"variables": [{"key": "tone"}]}}, invalid("Parameter 'tone' is not used")),
+    ],
+)
+@METHODS
+async def test_2_5_checks(api: Api, method: str, sent: dict[str, Any], refusal: Any) -> None:
+    await api.chat(name="Taken")
+    chat = await api.chat(name="Own")
+
+    assert await api.refusal(method, f"/chats/{chat['id']}", json=sent) == refusal
+    assert await api.ok("GET", f"/chats/{chat['id']}") == chat
+
+
+@pytest.mark.parametrize("name", ["", "  ", None])
+@pytest.mark.parametrize(
+    ("method", "message"), [("PUT", "`name` cannot be empty."), ("PATCH", "`name` cannot be empty")]
+)
+async def test_2_5_8_an_empty_name(api: Api, method: str, message: str, name: str | None) -> None:
+    chat = await api.chat()
+
+    assert await api.refusal(method, f"/chats/{chat['id']}", json={"name": name}) == invalid(message)
+
+
+@METHODS
+async def test_2_5_9_its_own_name_in_another_case_is_fine(api: Api, method: str) -> None:
+    chat = await api.chat(name="Own")
+
+    assert (await api.ok(method, f"/chats/{chat['id']}", json={"name": " OWN "}))["name"] == "OWN"
+
+
+@METHODS
+async def test_2_5_10_required_variables_are_checked_on_the_merged_prompt(api: Api, method: str) -> None:
+    chat = await api.chat(prompt={"prompt": "In {tone}", "variables": [{"key": "tone"}]})
+    path = f"/chats/{chat['id']}"
+
+    assert await api.refusal(method, path, json={"prompt": {"prompt": "x"}}) == invalid("Parameter 'tone' is not used")
+    await api.ok(method, path, json={"prompt": {"prompt": "x", "variables": []}})
+
+
+@METHODS
+async def test_2_5_1_what_is_not_owned_comes_before_any_other_fault(api: Api, rival: Api, method: str) -> None:
+    chat = await rival.chat()
+
+    for chat_id in (chat["id"], "unknown", "%00", "%ff", "a" * 5000):
+        refusal = await api.refusal(method, f"/chats/{chat_id}", json={"dataset_ids": 5, "name": ""})
+        assert refusal == missing("You do not own the chat")
+
+
+async def test_2_5_11_a_chat_that_goes_away_meanwhile(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat = await api.chat()
+
+    async def gone(_self: object, _chat: Chat) -> None:
+        return None
+
+    monkeypatch.setattr("repositories.chats.ChatRepository.update", gone)
+    assert await api.refusal("PUT", f"/chats/{chat['id']}", json={}) == missing("Chat not found!")
+
+
+async def test_2_5_get_one(api: Api, rival: Api) -> None:
+    chat = await api.chat()
+
+    assert await api.ok("GET", f"/chats/{chat['id']}") == chat
+    assert await rival.refusal("GET", f"/chats/{chat['id']}") == missing("You do not own the chat")

@@ -1,0 +1,76 @@
+"""What every test may ask for: a database of its own, tenants with keys, a client of the whole app."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+
+from app.db.engine import create_engine
+from app.domain.ids import KeyId, TenantId, new_id
+from app.domain.principals import ALL_SCOPES, Scope
+from app.security.keys import make_key
+from repositories.unit_of_work import Database
+from tests.pg import DatabaseUrls, fresh_database, migrate, postgres_server, template_database
+from tests.upstream.fixtures import upstream, upstream_process
+
+__all__ = [  # fixtures, found by name
+    "fresh_database",
+    "migrate",
+    "postgres_server",
+    "template_database",
+    "upstream",
+    "upstream_process",
+]
+
+PEPPER = b"tests only"
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant with one key."""
+
+    id: TenantId
+    key_id: KeyId
+    key: str
+
+    @property
+    def auth(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+
+MakeTenant = Callable[..., Awaitable[Tenant]]
+
+
+@pytest.fixture
+async def database(fresh_database: DatabaseUrls) -> AsyncIterator[Database]:
+    """A database of this test's own, reached as the app role."""
+    database = Database(create_engine(fresh_database.app, pool_size=10))
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def make_tenant(database: Database) -> MakeTenant:
+    """Make a tenant with a key."""
+
+    async def make(name: str = "acme", scopes: frozenset[Scope] = ALL_SCOPES) -> Tenant:
+        tenant_id = TenantId(new_id())
+        key = make_key(tenant_id=tenant_id, pepper=PEPPER, now=datetime.now(UTC), scopes=scopes)
+        async with database.unit(tenant_id) as unit:
+            await unit.tenants.add(name)
+            await unit.keys.add(key.stored, key.hash)
+        return Tenant(tenant_id, key.stored.id, key.secret)
+
+    return make
+
+
+@pytest.fixture
+async def tenant(make_tenant: MakeTenant) -> Tenant:
+    return await make_tenant()
+
+
+@pytest.fixture
+async def rival(make_tenant: MakeTenant) -> Tenant:
+    """Another tenant, who must see nothing of the first."""
+    return await make_tenant("rival")

@@ -1,0 +1,121 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.retrieval.query import query_terms
+from app.retrieval.scoring import (
+    Candidate,
+    candidates,
+    clamp_weight,
+    document_counts,
+    idf,
+    page_of,
+    rank,
+    term_similarity,
+    term_weights,
+)
+from app.retrieval.text_index import bag
+
+
+def make(chunk_id: str, *, term: float = 0.0, vector: float = 0.0, document: str = "d", **more: object) -> Candidate:
+    values = {"cosine": vector, "is_lexical": term > 0} | more
+    return Candidate(
+        chunk_id=chunk_id, document_id=document, document_name=f"{document}.txt", term_similarity=term,
+        vector_similarity=vector, **values,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_rarer_terms_weigh_more_and_weights_add_up_to_one() -> None:
+    weights = term_weights(query_terms("common rare"), 1000, {"common": 900, "rare": 2})
+    assert weights["rare"] > 2 * weights["common"]
+    assert sum(weights.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("documents", "frequency"), [(0, 0), (10, 0), (10, 10), (10, 99), (-1, 5)])
+def test_idf_is_finite_and_positive(documents: int, frequency: int) -> None:
+    assert 0.9 < idf(documents, frequency) < 10
+
+
+def test_term_similarity_is_the_found_share_and_synonyms_only_help() -> None:
+    weights = {"a": 0.25, "b": 0.75}
+    assert term_similarity(weights, {"a", "x"}) == 0.25
+    assert term_similarity(weights, ["a", "bee"], {"b": ["bee"]}) == 1.0
+    assert term_similarity({}, {"a"}) == 0.0
+
+
+def test_the_score_is_the_weighted_sum_plus_rank() -> None:
+    (hit,) = rank([make("1", term=0.5, vector=0.9, rank=2.0)], vector_similarity_weight=0.3, similarity_threshold=0.2)
+    assert hit.similarity == pytest.approx(0.7 * 0.5 + 0.3 * 0.9 + 2)
+
+
+def test_without_any_vector_the_score_is_the_term_similarity() -> None:
+    (hit,) = rank([make("1", term=0.5)], vector_similarity_weight=0.9, similarity_threshold=0.2)
+    assert hit.similarity == 0.5
+
+
+def test_ties_go_by_chunk_id_and_the_threshold_is_inclusive() -> None:
+    hits = rank(
+        [make("b", term=0.2), make("a", term=0.2), make("c", term=0.19)],
+        vector_similarity_weight=0,
+        similarity_threshold=0.2,
+    )
+    assert [hit.candidate.chunk_id for hit in hits] == ["a", "b"]
+
+
+@pytest.mark.parametrize("weight", [0, 0.3, 0.5, 10])
+@pytest.mark.parametrize("top_k", [1, 10, 1024])
+def test_the_fixture_of_the_contract_gives_four_of_five_at_every_weight(weight: float, top_k: int) -> None:
+    texts = ["This is the content of a test TXT file.", *(f"chunk test {number}" for number in range(4))]
+    weights = term_weights(query_terms("chunk"), 5, {"chunk": 4})
+    pool = [
+        make(str(at), term=term_similarity(weights, bag(text, "")), vector=0.3 + at / 10)
+        for at, text in enumerate(texts)
+    ]
+    kept = candidates(pool, similarity_threshold=0.2, vector_only_floor=0.75, top_k=top_k)
+    hits = rank(kept, vector_similarity_weight=weight, similarity_threshold=0.2)
+    sizes = [len(page_of(hits, page=page, page_size=size).hits) for page, size in ((1, 30), (2, 2), (3, 2), (1, 5))]
+    assert sizes == [4, 2, 0, 4]
+    assert page_of(hits, page=3, page_size=2).total == 4
+
+
+def test_beside_lexical_hits_only_very_near_vectors_are_candidates() -> None:
+    pool = [make("lexical", term=0.4, vector=0.1), make("near", vector=0.8), make("far", vector=0.5)]
+    kept = candidates(pool, similarity_threshold=0.2, vector_only_floor=0.75, top_k=1024)
+    assert [candidate.chunk_id for candidate in kept] == ["lexical", "near"]
+
+
+def test_without_lexical_hits_vectors_above_the_threshold_are_candidates() -> None:
+    pool = [make("a", vector=0.5), make("b", vector=0.9), make("c", vector=0.1), make("b", vector=0.9)]
+    kept = candidates(pool, similarity_threshold=0.2, vector_only_floor=0.75, top_k=1024)
+    assert [candidate.chunk_id for candidate in kept] == ["b", "a"]
+    assert len(candidates(pool, similarity_threshold=0.2, vector_only_floor=0.75, top_k=1)) == 1
+
+
+def test_documents_are_counted_over_all_hits() -> None:
+    hits = rank(
+        [make("1", term=0.9, document="x"), make("2", term=0.8, document="y"), make("3", term=0.7, document="y")],
+        vector_similarity_weight=0,
+        similarity_threshold=0,
+    )
+    assert [(count.document_id, count.document_name, count.count) for count in document_counts(hits)] == [
+        ("y", "y.txt", 2),
+        ("x", "x.txt", 1),
+    ]
+
+
+@given(st.lists(st.floats(0, 1), max_size=50), st.integers(1, 10))
+def test_pages_put_together_are_the_ranking(scores: list[float], size: int) -> None:
+    hits = rank(
+        [make(f"{at:03}", term=score) for at, score in enumerate(scores)],
+        vector_similarity_weight=0.3,
+        similarity_threshold=0.2,
+    )
+    pages = [page_of(hits, page=number, page_size=size).hits for number in range(1, len(hits) // size + 2)]
+    assert [hit for page in pages for hit in page] == hits
+    assert [hit.similarity for hit in hits] == sorted((hit.similarity for hit in hits), reverse=True)
+
+
+def test_weights_are_clamped() -> None:
+    assert [clamp_weight(weight) for weight in (-1, 0.4, 10, math.nan, math.inf)] == [0, 0.4, 1, 0, 1]

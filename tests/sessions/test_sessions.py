@@ -1,0 +1,259 @@
+"""Making, changing and reading one session: conversations.md 3.1, 3.2, 3.4."""
+
+import uuid
+from typing import Any
+
+import pytest
+
+from app.db.conversations import messages, sessions
+from app.domain.turns import TurnState
+from tests.chats.world import Api, World, invalid, missing
+from tests.sessions.world import add_turn, reference
+
+METHODS = pytest.mark.parametrize("method", ["PUT", "PATCH"])
+
+CHUNK_7 = {
+    "id": "chunk0",
+    "content": "text 0",
+    "document_id": "doc",
+    "document_name": "doc.txt",
+    "dataset_id": "set",
+    "image_id": "",
+    "positions": [[1, 2, 3, 4, 5]],
+    "chunk_id": "chunk0",
+    "doc_id": "doc",
+    "doc_name": "doc.txt",
+}
+
+
+async def test_3_2_the_whole_object_of_a_new_session(api: Api) -> None:
+    chat = await api.chat(prompt={"opener": "Hello {who}, {what}"})
+
+    session = await api.session(chat["id"], name="Trip", user_id="u-1", who="Ada", more={"a": [1]})
+
+    (opener,) = session.pop("messages")
+    assert uuid.UUID(opener.pop("id")).version == 4
+    assert abs(opener.pop("created_at") * 1000 - session["create_time"]) < 5000
+    assert opener == {"role": "assistant", "content": "Hello Ada, {what}"}
+    assert session == {
+        "id": session["id"],
+        "chat_id": chat["id"],
+        "name": "Trip",
+        "user_id": "u-1",
+        "create_time": session["create_time"],
+        "create_date": session["create_date"],
+        "update_time": session["create_time"],
+        "update_date": session["create_date"],
+    }
+    assert len(session["id"]) == 32
+
+
+async def test_3_2_defaults_of_a_session(api: Api) -> None:
+    chat = await api.chat()
+
+    for content in (b"", b"{}", b"null", b'{"user_id":null}'):
+        headers = {"Content-Type": "application/json"}
+        session = await api.ok("POST", f"/chats/{chat['id']}/sessions", content=content, headers=headers)
+        assert (session["name"], session["user_id"]) == ("New session", "")
+        assert session["messages"][0]["content"] == "Hi! I'm your assistant. What can I do for you?"
+
+
+async def test_3_2_every_other_key_is_a_variable_of_the_session(api: Api, world: World) -> None:
+    chat = await api.chat()
+
+    await api.session(chat["id"], name="x", id="x", messages=[], tone="dry", sent=1, model_fields={"copy": None})
+
+    row = (await world.sql(api, sessions.select())).one()
+    assert row.variables == {"tone": "dry", "sent": 1, "model_fields": {"copy": None}}
+
+
+async def test_3_1_the_opener_is_message_0(api: Api, world: World) -> None:
+    chat = await api.chat()
+    session = await api.session(chat["id"])
+
+    row = (await world.sql(api, messages.select())).one()
+
+    assert (row.session_id, row.position, row.turn_id) == (session["id"], 0, session["messages"][0]["id"])
+    assert (await world.sql(api, sessions.select())).one().next_position == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "refusal"),
+    [
+        ({"name": ""}, invalid("Name cannot be empty.")),
+        ({"name": " "}, invalid("Name cannot be empty.")),
+        ({"name": None}, invalid("Name cannot be empty.")),
+        ({"name": "x" * 256}, invalid("Name is longer than 255 characters.")),
+        ({"name": "x" * 5_000_000}, invalid("Name is longer than 255 characters.")),
+        ({"name": 5}, invalid("`name` must be a string.")),
+        ({"user_id": 5}, invalid("`user_id` must be a string.")),
+    ],
+)
+async def test_3_2_checks(api: Api, sent: dict[str, Any], refusal: Any) -> None:
+    chat = await api.chat()
+    session = await api.session(chat["id"])
+    path = f"/chats/{chat['id']}/sessions"
+
+    assert await api.refusal("POST", path, json=sent) == refusal
+    for method in ("PUT", "PATCH"):
+        assert await api.refusal(method, f"{path}/{session['id']}", json=sent) == refusal
+    assert len(await api.ok("GET", path)) == 1
+
+
+async def test_3_2_names_may_repeat_and_be_255_characters_long(api: Api) -> None:
+    chat = await api.chat()
+
+    for name in ("same", "same", "😀" * 255):
+        assert (await api.session(chat["id"], name=name))["name"] == name
+
+
+@pytest.mark.parametrize("chat_id", ["unknown", "%00", "%F0%9F%98%80"])
+async def test_3_2_no_such_assistant(api: Api, chat_id: str) -> None:
+    refusal = await api.refusal("POST", f"/chats/{chat_id}/sessions", json={"name": ""})
+
+    assert refusal == missing("You do not own the assistant.")
+
+
+async def test_a_repeated_call_with_an_idempotency_key_makes_one_session(api: Api) -> None:
+    chat = await api.chat()
+    path = f"/chats/{chat['id']}/sessions"
+
+    first, again = [await api.raw("POST", path, json={}, headers={"Idempotency-Key": "k"}) for _ in range(2)]
+
+    assert first.content == again.content
+    assert len(await api.ok("GET", path)) == 1
+
+
+@METHODS
+async def test_3_2_name_and_user_id_can_be_changed_and_nothing_else(api: Api, method: str) -> None:
+    chat = await api.chat()
+    session = await api.session(chat["id"], tone="dry")
+    path = f"/chats/{chat['id']}/sessions/{session['id']}"
+
+    changed = await api.ok(method, path, json={"name": "N", "user_id": "u", "tone": "wet", "chat_id": "x", "id": "y"})
+
+    times = ("update_time", "update_date")
+    (opener,) = session["messages"]
+    assert {**changed, **{key: session[key] for key in times}} == session | {
+        "name": "N",
+        "user_id": "u",
+        "messages": [opener | {"reference": []}],
+    }
+    assert changed["update_time"] > session["update_time"]
+    assert (await api.ok(method, path, json={"user_id": ""}))["user_id"] == ""
+
+
+@METHODS
+async def test_3_2_an_empty_change_is_a_success_that_writes_nothing(api: Api, method: str) -> None:
+    chat = await api.chat()
+    session = await api.session(chat["id"])
+    path = f"/chats/{chat['id']}/sessions/{session['id']}"
+
+    for content in (b"", b"{}", b'{"other":1}'):
+        assert (await api.ok(method, path, content=content))["update_time"] == session["update_time"]
+
+
+@METHODS
+async def test_3_2_the_order_of_the_checks_of_a_change(api: Api, rival: Api, method: str) -> None:
+    """Each fault hides those after it."""
+    chat, other, deleted = [(await api.chat())["id"] for _ in range(3)]
+    session, lost = (await api.session(chat))["id"], (await api.session(deleted))["id"]
+    await api.ok("DELETE", f"/chats/{deleted}")
+    body: dict[str, Any] = {"messages": [], "reference": [], "name": ""}
+
+    for path in (f"/chats/{other}/sessions/{session}", f"/chats/{chat}/sessions/unknown"):
+        assert await api.refusal(method, path, json=body) == missing("Session does not exist")
+    path = f"/chats/{chat}/sessions/{session}"
+    assert await rival.refusal(method, path, json=body) == missing("Session does not exist")
+    told = await api.refusal(method, f"/chats/{deleted}/sessions/{lost}", json=body)
+    assert told == missing("You do not own the session")
+    assert await api.refusal(method, path, json=body) == invalid("`message` can not be change")
+    assert await api.refusal(method, path, json={"message": []}) == invalid("`message` can not be change")
+    assert await api.refusal(method, path, json={"reference": [], "name": ""}) == invalid(
+        "`reference` can not be change"
+    )
+    assert await api.refusal(method, path, json={"name": ""}) == invalid("Name cannot be empty.")
+
+
+async def test_3_4_the_whole_object_of_one_session(api: Api, world: World) -> None:
+    chat = await api.chat(avatar="data:x")
+    session = await api.session(chat["id"], name="S")
+    found = (
+        reference(0, similarity=0.5, vector_similarity=float("nan"), term_similarity=float("inf"), doc_type="image"),
+        reference(1, "other", url="http://u"),
+    )
+    turn = await add_turn(world, api, chat["id"], session["id"], references=found, cited=(0,))
+
+    answer = await api.ok("GET", f"/chats/{chat['id']}/sessions/{session['id']}")
+
+    opener, question, told = answer.pop("messages")
+    chunk = CHUNK_7 | {
+        "url": None,
+        "similarity": 0.5,
+        "vector_similarity": None,
+        "term_similarity": None,
+        "doc_type": "image",
+    }
+    assert told["reference"]["chunks"][0] == chunk
+    assert told["reference"]["chunks"][1]["url"] == "http://u"
+    assert told["reference"]["doc_aggs"] == [{"doc_name": "doc.txt", "doc_id": "doc", "count": 1}]
+    created_at = {"created_at": told["created_at"]}
+    assert told == {
+        "id": turn,
+        "role": "assistant",
+        "content": "Because.",
+        "state": "done",
+        "reference": told["reference"],
+        **created_at,
+    }
+    assert question == {"id": turn, "role": "user", "content": "Why?", "created_at": question["created_at"]}
+    assert opener == session["messages"][0] | {"reference": {"chunks": [], "doc_aggs": []}}
+    times = ("update_time", "update_date")
+    assert {**answer, **{key: session[key] for key in times}} == {
+        **{key: value for key, value in session.items() if key != "messages"},
+        "avatar": "data:x",
+        "reference": [told["reference"]],
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "more"),
+    [
+        (TurnState.DONE, {"state": "done"}),
+        (TurnState.STOPPED, {"state": "stopped"}),
+        (TurnState.FAILED, {"state": "failed", "error": "The model went away."}),
+    ],
+)
+async def test_an_answer_tells_how_its_turn_ended(
+    api: Api, world: World, state: TurnState, more: dict[str, str]
+) -> None:
+    chat = await api.chat()
+    session = await api.session(chat["id"])
+    turn = await add_turn(world, api, chat["id"], session["id"], state=state, answer="So f")
+
+    answer = (await api.ok("GET", f"/chats/{chat['id']}/sessions"))[0]["messages"][2]
+
+    created_at = {"created_at": answer["created_at"]}
+    assert answer == {"id": turn, "role": "assistant", "content": "So f", "reference": [], **created_at, **more}
+
+
+async def test_while_a_turn_runs_its_question_stands_alone(api: Api, world: World) -> None:
+    chat = await api.chat()
+    session = await api.session(chat["id"])
+    await add_turn(world, api, chat["id"], session["id"], state=TurnState.RUNNING)
+
+    shown = await api.ok("GET", f"/chats/{chat['id']}/sessions/{session['id']}")
+
+    assert [message["role"] for message in shown["messages"]] == ["assistant", "user"]
+    assert shown["reference"] == []
+
+
+async def test_3_2_one_session_that_is_not_there(api: Api, rival: Api) -> None:
+    chat, other = [(await api.chat())["id"] for _ in range(2)]
+    session = (await api.session(chat))["id"]
+
+    for path in (f"/chats/{chat}/sessions/unknown", f"/chats/unknown/sessions/{session}", "/chats/%00/sessions/%00"):
+        assert await api.refusal("GET", path) == missing("Session not found!")
+    told = await api.refusal("GET", f"/chats/{other}/sessions/{session}")
+    assert told == missing("Session does not belong to this chat!")
+    assert await rival.refusal("GET", f"/chats/{chat}/sessions/{session}") == missing("Session not found!")

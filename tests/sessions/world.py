@@ -1,0 +1,85 @@
+"""Finished turns for the tests of sessions, as the engine leaves them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from app.domain.ids import ChatId, ChunkId, DatasetId, DocumentId, KeyId, SessionId, TurnId, new_turn_id
+from app.domain.models import Usage
+from app.domain.references import Reference
+from app.domain.turns import TurnState
+from repositories.turns import NewTurn, TurnClosing
+from tests.chats.world import Api, World
+
+
+def reference(number: int, document: str = "doc", **fields: Any) -> Reference:
+    """A reference to chunk `chunk{number}`."""
+    return Reference(
+        chunk_id=ChunkId(f"chunk{number}"),
+        content=f"text {number}",
+        document_id=DocumentId(document),
+        document_name=f"{document}.txt",
+        dataset_id=DatasetId("set"),
+        positions=[[1, 2, 3, 4, 5]],
+        **fields,
+    )
+
+
+async def add_turn(
+    world: World,
+    api: Api,
+    chat_id: str,
+    session_id: str,
+    *,
+    question: str = "Why?",
+    answer: str = "Because.",
+    state: TurnState = TurnState.DONE,
+    references: tuple[Reference, ...] | None = None,
+    cited: tuple[int, ...] = (),
+) -> TurnId:
+    """Store a turn; one that is running has no answer yet."""
+    turn_id = new_turn_id()
+    async with world.database.unit(api.tenant_id) as unit:
+        await unit.turns.open(
+            NewTurn(
+                id=turn_id,
+                session_id=SessionId(session_id),
+                chat_id=ChatId(chat_id),
+                api_key_id=KeyId("k"),
+                owner="p",
+                route="r",
+                body_hash=b"",
+                request_id="",
+                question=question,
+                model="gpt-4o",
+                prompt_version="1",
+                created_at=datetime.now(UTC),
+            )
+        )
+        if state is TurnState.RUNNING:
+            return turn_id
+        failed = state is TurnState.FAILED
+        await unit.turns.close(
+            TurnClosing(
+                id=turn_id,
+                fence=1,
+                state=state,
+                finish_reason="stop",
+                error_kind="upstream" if failed else None,
+                error="The model went away." if failed else None,
+                usage=Usage(),
+                reference_total=len(references) if references is not None else None,
+                timings_ms={},
+            )
+        )
+        await unit.messages.add_answer(
+            turn_id=turn_id,
+            session_id=SessionId(session_id),
+            content=answer,
+            reasoning=None,
+            tokens=0,
+            duration_s=0,
+            rounds=1,
+        )
+        if references:
+            await unit.messages.add_references(turn_id, references, cited)
+    return turn_id
