@@ -47,6 +47,7 @@ class Parts:
     caretaker: Caretaker
     peers: Peers
     edge: EdgeConfig = field(default_factory=EdgeConfig)
+    default_system_prompt: str | None = None
 
 
 def assemble(
@@ -63,6 +64,7 @@ def assemble(
     engine_config: EngineConfig,
     completions_config: CompletionsConfig,
     answerer: Answerer | None = None,
+    default_system_prompt: str | None = None,
 ) -> Parts:
     """Join made parts; tests do it with their own database and models."""
     retriever = Retriever(database, catalogue)
@@ -86,8 +88,9 @@ def assemble(
         listener=listener,
         lease=lease,
         caretaker=Caretaker(database, lease, engine, counter),
-        peers=Peers(database, listener, engine),
+        peers=Peers(database, listener, engine, lease),
         edge=edge,
+        default_system_prompt=default_system_prompt,
     )
 
 
@@ -120,6 +123,7 @@ async def built(
                     turn_timeout_s=settings.turn_timeout, lock_timeout_s=settings.turn_lock_timeout
                 ),
                 completions_config=CompletionsConfig(on_disconnect=settings.on_disconnect),
+                default_system_prompt=settings.default_system_prompt,
             )
         finally:
             await database.close()

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from app.building import Parts, running
 from routers import chats, chunks, completions, datasets, documents, errors, health, openai, retrieval, sessions, turns
 from routers.deps import EdgeConfig, OrjsonResponse
-from routers.health import CheckMigrations, Exposure, Readiness
+from routers.health import CheckMigrations, Exposure, GatherMetrics, Readiness
 from routers.middleware import Edge, RequestContext, cors
 
 __all__ = ["Parts", "WebConfig", "build_app", "describe", "running"]
@@ -25,11 +25,16 @@ report a problem.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebConfig:
-    """What the edge of the service is told by its settings. `check_migrations` raises when the schema is not ours."""
+    """What the edge of the service is told by its settings.
+
+    `check_migrations` raises when the schema is not ours; `gather_metrics` tells those of all processes, if there are
+    several.
+    """
 
     cors_origins: tuple[str, ...] = ()
     metrics: Exposure = "on"
     check_migrations: CheckMigrations | None = None
+    gather_metrics: GatherMetrics | None = None
 
 
 def build_app(parts: Parts, web: WebConfig | None = None) -> FastAPI:
@@ -39,6 +44,7 @@ def build_app(parts: Parts, web: WebConfig | None = None) -> FastAPI:
     for one in fields(parts):
         setattr(app.state, one.name, getattr(parts, one.name))
     app.state.metrics_exposure = web.metrics
+    app.state.gather_metrics = web.gather_metrics
     app.state.readiness = Readiness(
         database=parts.database,
         engine=parts.engine,

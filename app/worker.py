@@ -55,9 +55,9 @@ class WorkerParts:
 async def run_worker(
     parts: WorkerParts, *, stop: anyio.Event | None = None, exit_when_idle_s: float | None = None
 ) -> None:
-    """Run jobs until `stop` is set, or until there was no work for `exit_when_idle_s`.
+    """Run jobs until `stop` is set, or until there was no work for `exit_when_idle_s`. It runs the listener too.
 
-    It runs the listener too. When it is stopped, or cancelled, it gives back the jobs it has not finished; they are not counted as tried.
+    When it is stopped, or cancelled, it gives back the jobs it has not finished; they are not counted as tried.
     """
     await _Worker(parts).run(stop or anyio.Event(), exit_when_idle_s)
 

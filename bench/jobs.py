@@ -66,7 +66,7 @@ Job = Spread | Closed | Hold | Release | LookUp
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """What a job saw. Times in milliseconds; `failures` has the first few of `failed`."""
+    """What a job saw. Times in milliseconds; `failures` has the first few different ones of `failed`."""
 
     ttft_ms: list[float] = []
     took_ms: list[float] = []
@@ -82,5 +82,5 @@ class Outcome(msgspec.Struct, kw_only=True):
     def fail(self, reason: str) -> None:
         """Note an answer that is not what it should be."""
         self.failed += 1
-        if len(self.failures) < 5:
+        if len(self.failures) < 3 and reason[:300] not in self.failures:
             self.failures.append(reason[:300])

@@ -7,13 +7,14 @@ import asyncio
 import gc
 import random
 import sys
+from contextlib import suppress
 from time import perf_counter
 
 import msgspec
 import orjson
 import uvloop
 
-from bench.connection import Connection, ConnectionLost, Exchange, Pool, request_bytes
+from bench.connection import Connection, Exchange, Pool, request_bytes
 from bench.jobs import Closed, Hold, Job, LookUp, Outcome, Release, Spread, Target
 from bench.wire import WireError, check_whole, pieces, read_answer
 
@@ -105,11 +106,9 @@ async def _closed(job: Closed) -> Outcome:
 
 async def _until_done(exchange: Exchange) -> None:
     """Wait for the end of an answer; what is wrong with it is found when it is checked."""
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(_ANSWER_LIMIT_S):
             await exchange.done
-    except (TimeoutError, ConnectionLost):
-        pass
 
 
 def _checked(target: Target, exchange: Exchange, outcome: Outcome) -> list[tuple[float, str]] | None:
@@ -123,7 +122,7 @@ def _checked(target: Target, exchange: Exchange, outcome: Outcome) -> list[tuple
         else:
             check_whole(answer, target)
     except (WireError, ValueError, LookupError, TypeError) as error:
-        outcome.fail(f"{target.name}: {error!r}")
+        outcome.fail(str(error) or repr(error))
         return None
     if (turn_id := answer.head.headers.get("x-turn-id")) is not None:
         outcome.turn_ids.append(turn_id)

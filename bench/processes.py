@@ -110,13 +110,13 @@ def end(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) 
 
 
 @contextmanager
-def upstream(core: Core) -> Generator[int, None, None]:
-    """Run the scripted model provider of the tests; give its port."""
+def upstream(core: Core) -> Generator[tuple[int, int], None, None]:
+    """Run the scripted model provider of the tests; give its port and its process id."""
     port = free_port()  # a port, not a socket of ours: uvicorn takes those for unix ones and leaves Nagle on
     process = spawn(["-m", "tests.upstream.server", "--port", str(port)], core=core)
     try:
         wait_until_up(process, port, "/_calls")
-        yield port
+        yield port, process.pid
     finally:
         end(process, signal.SIGKILL)
 
@@ -199,6 +199,11 @@ class Parley:
         """Return the process and all it has started."""
         main = psutil.Process(self.process.pid)
         return [main, *main.children(recursive=True)]
+
+    def last_errors(self) -> list[str]:
+        """Return the last lines in which the service told of an error."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [line[:4000] for line in lines if '"level":"error"' in line or "Error" in line][-5:]
 
     def pin_postgres(self) -> None:
         """Move the embedded Postgres to its own core; backends to come inherit it."""

@@ -5,7 +5,7 @@ must, it parses each event and encodes it again; events that came in one read le
 """
 
 import argparse
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,7 +21,7 @@ def build(upstream: str) -> FastAPI:
     """Return the relay in front of `upstream`, a base URL."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         limits = httpx.Limits(max_connections=2000, max_keepalive_connections=2000, keepalive_expiry=4)
         async with httpx.AsyncClient(transport=AiohttpTransport(limits=limits), timeout=60) as client:
             app.state.client = client
@@ -67,7 +67,12 @@ def main() -> None:
     arguments.add_argument("--upstream", required=True)
     chosen = arguments.parse_args()
     uvicorn.run(
-        build(chosen.upstream), port=chosen.port, loop="uvloop", http="httptools", access_log=False, log_level="critical"
+        build(chosen.upstream),
+        port=chosen.port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_level="critical",
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+import orjson
 from sqlalchemy import Row, Select, and_, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 from sqlalchemy.exc import IntegrityError
@@ -14,6 +15,7 @@ from app.db.knowledge import datasets
 from app.domain.chats import Chat, ChatDataset, ChatNameTaken
 from app.domain.ids import ChatId, DatasetId, TenantId
 from app.domain.listing import Listing, OrderBy
+from repositories.statements import Driver, Statement
 
 # [[id, name], …] in the order they were given; datasets that were deleted are not among them.
 _DATASETS = (
@@ -42,12 +44,26 @@ _ORDERS: dict[OrderBy, Any] = {
 
 _STORED = [each.name for each in fields(Chat) if each.name != "datasets"]
 
+_JSON = ("llm_setting", "prompt_config", "meta_data_filter")
+
+_FOR_TURN = Statement(
+    "SELECT "  # noqa: S608 (constants)
+    + ", ".join(f"c.{name}::text" if name in _JSON else f"c.{name}" for name in _STORED)
+    + """, (
+        SELECT jsonb_agg(jsonb_build_array(d.id, d.name) ORDER BY cd.position)::text
+        FROM chat_datasets cd JOIN datasets d ON d.tenant_id = cd.tenant_id AND d.id = cd.dataset_id
+        WHERE cd.tenant_id = c.tenant_id AND cd.chat_id = c.id
+    ) AS datasets
+    FROM chats c WHERE c.tenant_id = :tenant AND c.id = :id AND c.deleted_at IS NULL"""
+)
+
 
 class ChatRepository:
     """Chats of one tenant. Never commits."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: TenantId) -> None:
+    def __init__(self, connection: AsyncConnection, driver: Driver, tenant_id: TenantId) -> None:
         self._connection = connection
+        self._driver = driver
         self._tenant_id = tenant_id
 
     async def add(self, chat: Chat) -> None:
@@ -102,6 +118,17 @@ class ChatRepository:
             statement = statement.with_for_update(of=chats)
         row = (await self._connection.execute(statement)).one_or_none()
         return _chat(row) if row is not None else None
+
+    async def for_turn(self, chat_id: ChatId) -> Chat | None:
+        """Return a live chat, as `get` does, at the price a turn should pay."""
+        row = await self._driver.first(_FOR_TURN, {"tenant": self._tenant_id, "id": chat_id})
+        if row is None:
+            return None
+        values = dict(row)
+        for name in _JSON:
+            values[name] = orjson.loads(values[name])
+        pairs = orjson.loads(values.pop("datasets") or "[]")
+        return Chat(**values, datasets=tuple((DatasetId(dataset_id), name) for dataset_id, name in pairs))
 
     async def is_live(self, chat_id: ChatId) -> bool:
         """Say whether there is such a chat."""

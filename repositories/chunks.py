@@ -61,23 +61,27 @@ _FREQUENCIES = text("""
     FROM unnest(CAST(:lexemes AS text[]), CAST(:queries AS text[])) AS t(lexeme, query)
 """)
 
-# `|| ''` unpacks a stored tsvector once; without it every term of the question would unpack it again.
+# `|| ''` unpacks a stored tsvector once; without it every term of the question would unpack it again. Cosines are
+# made for those that are left: a vector is stored out of line and costs more to fetch than to compare.
 _LEXICAL = text(f"""
-    SELECT c.id, c.document_id, c.dataset_id, d.name AS document_name, t.weight, t.matched,
+    SELECT f.id, f.document_id, f.dataset_id, f.document_name, f.weight, f.matched,
         CASE WHEN c.dimensions = :dimensions THEN 1 - (c.embedding <=> CAST(:vector AS vector)) END AS cosine
     FROM (
-        SELECT c.tenant_id, c.id, c.document_id, c.dataset_id, c.embedding, c.dimensions,
-            c.lexemes || CAST('' AS tsvector) AS lexemes
-        FROM chunks c WHERE {_SEARCHED} AND c.lexemes @@ CAST(:query AS tsquery)
-        OFFSET 0
-    ) c
-    JOIN documents d ON d.tenant_id = c.tenant_id AND d.id = c.document_id AND d.is_enabled
-    CROSS JOIN LATERAL (
-        SELECT COALESCE(sum(q.weight), 0) AS weight, count(*) AS matched
-        FROM unnest(CAST(:queries AS text[]), CAST(:weights AS float8[])) AS q(query, weight)
-        WHERE c.lexemes @@ CAST(q.query AS tsquery)
-    ) t
-    ORDER BY t.weight DESC, cosine DESC NULLS LAST, c.id LIMIT :most
+        SELECT c.tenant_id, c.id, c.document_id, c.dataset_id, d.name AS document_name, t.weight, t.matched
+        FROM (
+            SELECT c.tenant_id, c.id, c.document_id, c.dataset_id, c.lexemes || CAST('' AS tsvector) AS lexemes
+            FROM chunks c WHERE {_SEARCHED} AND c.lexemes @@ CAST(:query AS tsquery)
+            OFFSET 0
+        ) c
+        JOIN documents d ON d.tenant_id = c.tenant_id AND d.id = c.document_id AND d.is_enabled
+        CROSS JOIN LATERAL (
+            SELECT COALESCE(sum(q.weight), 0) AS weight, count(*) AS matched
+            FROM unnest(CAST(:queries AS tsquery[]), CAST(:weights AS float8[])) AS q(query, weight)
+            WHERE c.lexemes @@ q.query
+        ) t
+        ORDER BY t.weight DESC, c.id LIMIT :most
+    ) f
+    JOIN chunks c ON c.tenant_id = f.tenant_id AND c.document_id = f.document_id AND c.id = f.id
 """)  # noqa: S608 (a constant)
 
 _ITERATIVE = text("SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true)")
@@ -199,12 +203,18 @@ class ChunkRepository:
         return {row.lexeme: row.frequency for row in await self._connection.execute(_FREQUENCIES, values)}
 
     async def find_lexical(
-        self, scope: SearchScope, *, weights: Mapping[str, float], vector: Sequence[float], most: int
+        self,
+        scope: SearchScope,
+        *,
+        lexemes: Sequence[str],
+        weights: Mapping[str, float],
+        vector: Sequence[float],
+        most: int,
     ) -> list[FoundChunk]:
-        """Return the `most` chunks with the greatest weight of the question's lexemes, with their cosines."""
+        """Return, of the chunks with any of `lexemes`, the `most` with the greatest `weights`, with their cosines."""
         values = {
             **self._scoped(scope),
-            "query": any_of(list(weights)),
+            "query": any_of(lexemes),
             "queries": [any_of([lexeme]) for lexeme in weights],
             "weights": list(weights.values()),
             "vector": orjson.dumps(list(vector)).decode(),
@@ -280,15 +290,24 @@ def any_of(lexemes: Sequence[str]) -> str:
 
 
 def _near(dimensions: int, *, is_exact: bool) -> Any:
-    # The index is over a cast and partial: both numbers have to stand in the statement. `+ 0` keeps the index out.
-    distance = f"c.embedding::vector({int(dimensions)}) <=> CAST(:vector AS vector({int(dimensions)}))"
-    order = f"({distance}) + 0" if is_exact else distance
-    return text(f"""
-        SELECT n.*, d.name AS document_name, 0.0 AS weight, 0 AS matched FROM (
+    if is_exact:  # OFFSET keeps the distance from being made twice, for the order and for the answer
+        nearest = f"""
+            SELECT n.*, 1 - n.distance AS cosine FROM (
+                SELECT c.tenant_id, c.id, c.document_id, c.dataset_id,
+                    c.embedding <=> CAST(:vector AS vector) AS distance
+                FROM chunks c WHERE {_SEARCHED} AND c.dimensions = {int(dimensions)} OFFSET 0
+            ) n ORDER BY n.distance, n.id LIMIT :most
+        """  # noqa: S608 (constants and a whole number)
+    else:  # the index is over a cast and partial: the number has to stand in the statement, twice
+        distance = f"c.embedding::vector({int(dimensions)}) <=> CAST(:vector AS vector({int(dimensions)}))"
+        nearest = f"""
             SELECT c.tenant_id, c.id, c.document_id, c.dataset_id, 1 - ({distance}) AS cosine
             FROM chunks c WHERE {_SEARCHED} AND c.dimensions = {int(dimensions)}
-            ORDER BY {order} LIMIT :most
-        ) n
+            ORDER BY {distance} LIMIT :most
+        """  # noqa: S608 (constants and whole numbers)
+    return text(f"""
+        SELECT n.id, n.document_id, n.dataset_id, n.cosine, d.name AS document_name, 0.0 AS weight, 0 AS matched
+        FROM ({nearest}) n
         JOIN documents d ON d.tenant_id = n.tenant_id AND d.id = n.document_id AND d.is_enabled
         WHERE n.cosine >= :least ORDER BY n.cosine DESC, n.id
     """)  # noqa: S608 (constants and whole numbers)

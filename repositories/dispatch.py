@@ -34,6 +34,11 @@ _STOP_REQUESTED = text(
     "SELECT tenant_id, id FROM turns WHERE owner = :owner AND state = 'running' AND is_stop_requested"
 )
 
+_TURNS_OF = text("""
+    SELECT tenant_id, id, fence FROM turns
+    WHERE owner = :owner AND state = 'running' AND created_at < clock_timestamp() - make_interval(secs => :older_s)
+""")
+
 _EXPIRE_EVENTS = text("DELETE FROM turn_events WHERE created_at < clock_timestamp() - make_interval(secs => :age_s)")
 
 _EXPIRE_IDEMPOTENCY = text("""
@@ -71,6 +76,11 @@ class DispatchRepository:
         """Return the running turns of process `owner` that somebody wants stopped."""
         rows = await self._connection.execute(_STOP_REQUESTED, {"owner": owner})
         return [TurnId(row.id) for row in rows]
+
+    async def turns_of(self, owner: str, *, older_s: float) -> list[OrphanedTurn]:
+        """Return the running turns of process `owner` that began more than `older_s` seconds ago."""
+        rows = await self._connection.execute(_TURNS_OF, {"owner": owner, "older_s": older_s})
+        return [OrphanedTurn(TenantId(row.tenant_id), TurnId(row.id), row.fence) for row in rows]
 
     async def expire_events(self, age_s: float) -> int:
         """Delete log entries older than `age_s`; a replay is then made from the message (design.md 1.2)."""

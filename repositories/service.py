@@ -13,6 +13,9 @@ _RENEW = text("""
     UPDATE processes SET lease_until = clock_timestamp() + make_interval(secs => :lease_s) WHERE id = :id
 """)
 _LEAVE = text("DELETE FROM processes WHERE id = :id")
+_OTHERS = text("""
+    SELECT EXISTS (SELECT FROM processes WHERE id <> :id AND kind = :kind AND lease_until > clock_timestamp())
+""")
 _FORGET_ALL = text("DELETE FROM processes")
 _FORGET_DEAD = text("DELETE FROM processes WHERE lease_until < clock_timestamp() - interval '1 hour'")
 _NOTIFY = text("SELECT pg_notify(:channel, :payload)")
@@ -32,6 +35,11 @@ class ServiceRepository:
     async def renew(self, process_id: ProcessId, *, lease_s: float) -> bool:
         """Live on for `lease_s` seconds; false when others have forgotten the process already."""
         return (await self._connection.execute(_RENEW, {"id": process_id, "lease_s": lease_s})).rowcount == 1
+
+    async def has_others(self, process_id: ProcessId, *, kind: str) -> bool:
+        """Say whether another live process of this kind is known."""
+        found = await self._connection.execute(_OTHERS, {"id": process_id, "kind": kind})
+        return bool(found.scalar_one())
 
     async def leave(self, process_id: ProcessId) -> None:
         """Forget a process that ends in order."""

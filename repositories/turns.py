@@ -70,12 +70,20 @@ _OPEN = Statement("""
     RETURNING position
 """)
 
+# The session is locked before its turn, as opening one does: an opener that waits for the end of this turn
+# (uq_turns_one_running) holds the session, and both would wait for each other.
 _CLOSE = Statement("""
+    WITH held AS (
+        SELECT s.id FROM turns t JOIN sessions s ON s.tenant_id = t.tenant_id AND s.id = t.session_id
+        WHERE t.tenant_id = :tenant AND t.id = :id
+        FOR NO KEY UPDATE OF s
+    )
     UPDATE turns SET state = :state, finish_reason = :finish_reason, error_kind = :error_kind, error = :error,
         prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens, reasoning_tokens = :reasoning_tokens,
         cached_tokens = :cached_tokens, is_estimated = :is_estimated, reference_total = :reference_total,
         timings_ms = CAST(:timings_ms AS jsonb), ended_at = clock_timestamp()
     WHERE tenant_id = :tenant AND id = :id AND state = 'running' AND fence = :fence
+      AND (SELECT count(*) FROM held) >= 0
     RETURNING id
 """)
 

@@ -55,7 +55,7 @@ class UnitOfWork:
     @cached_property
     def chats(self) -> ChatRepository:
         """Chat assistants."""
-        return ChatRepository(self._connection, self.tenant_id)
+        return ChatRepository(self._connection, self._driver, self.tenant_id)
 
     @cached_property
     def sessions(self) -> SessionRepository:

@@ -10,7 +10,7 @@ from app.services.completions import Opened, Overrides, Question
 from app.wire.native_stream import NativeStream, answer_body, opener_body, opener_events
 from routers.deps import SCOPE_CHAT, Caller, CompletionsDep, Edge, Engine, KeyedRoute, OrjsonResponse, Recognised
 from routers.responses import ERRORS
-from routers.streaming import await_turn, stream_turn
+from routers.streaming import SSE_HEADERS, await_turn, stream_turn
 from schemas.completions import CompletionCreate
 
 router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["completions"], responses=ERRORS)
@@ -28,10 +28,9 @@ async def ask_in_session(
     request: Request,
 ) -> Response:
     """Ask an assistant, in a session that goes on or begins; answers as SSE or as one JSON object."""
-    asked = await completions.in_session(caller, chat_id, _question(body), recognition)
-    if isinstance(asked, Opened):
-        return _opener(asked, body)
-    turn_id = await engine.open(asked)
+    turn_id = await completions.in_session(caller, chat_id, _question(body), recognition)
+    if isinstance(turn_id, Opened):
+        return _opener(turn_id, body)
     if body.is_streaming:
         writer = NativeStream(turn_id, is_cumulative=body.is_cumulative)
         return await stream_turn(engine, edge, caller.tenant_id, turn_id, writer)
@@ -57,7 +56,8 @@ def _question(body: CompletionCreate) -> Question:
 def _opener(opened: Opened, body: CompletionCreate) -> Response:
     if not body.is_streaming:
         return OrjsonResponse(opener_body(opened.session_id, opened.opener))
-    return Response(opener_events(opened.session_id, opened.opener), media_type="text/event-stream")
+    events = opener_events(opened.session_id, opened.opener)
+    return Response(events, media_type="text/event-stream", headers=SSE_HEADERS)
 
 
 async def _whole(engine: TurnEngine, request: Request, caller: Principal, turn_id: TurnId) -> Response:

@@ -73,17 +73,17 @@ SCOPE_CHAT: dict[str, Any] = {"x-scope": Scope.CHAT.value}
 SCOPE_READ: dict[str, Any] = {"x-scope": Scope.READ.value}
 
 
-def _caller(request: Request) -> Principal:
+async def _caller(request: Request) -> Principal:
     caller: Principal = request.state.caller
     return caller
 
 
-def _database(request: Request) -> Database:
+async def _database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 
 
-def _edge(request: Request) -> EdgeConfig:
+async def _edge(request: Request) -> EdgeConfig:
     edge: EdgeConfig = request.app.state.edge
     return edge
 
@@ -161,12 +161,12 @@ async def _recognition(request: Request) -> Recognition:
     )
 
 
-def _engine(request: Request) -> TurnEngine:
+async def _engine(request: Request) -> TurnEngine:
     engine: TurnEngine = request.app.state.engine
     return engine
 
 
-def _completions(request: Request) -> Completions:
+async def _completions(request: Request) -> Completions:
     completions: Completions = request.app.state.completions
     return completions
 
@@ -180,7 +180,8 @@ RepeatableCall = Annotated[Repeatable, Depends(repeatable)]
 
 def route_name(request: Request) -> str:
     """Return method and path, e.g. `POST /api/v1/chats`."""
-    return f"{request.method} {request.url.path.rstrip('/')}"
+    path = request.url.path.rstrip("/").replace("\x00", "\ufffd")  # stored beside the body's hash
+    return f"{request.method} {path}"
 
 
 async def body_hash(request: Request) -> bytes:

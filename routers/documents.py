@@ -175,6 +175,8 @@ async def delete_documents(
 ) -> dict[str, Any]:
     """Delete documents with their chunks; all of the dataset when no ids are named."""
     ids = _ids(body.ids, "ids") if body is not None else None
+    if not ids and body is not None and "delete_all" in body.model_fields_set and body.delete_all is not True:
+        raise Invalid(f"should either provide doc ids or set delete_all(true), dataset: {dataset_id}. ")
     done = await service.delete_documents(database, blobs, caller.tenant_id, DatasetId(dataset_id), ids)
     return _done(done, "deleted")
 

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from app.domain.errors import Forbidden, Missing
 from app.engine.turns import TurnEngine
 from app.llm.catalogue import ModelCatalogue
+from app.llm.entries import ModelKind
 from app.telemetry.metrics import CONTENT_TYPE, METRICS, Metrics
 from repositories.unit_of_work import Database
 from routers.deps import OrjsonResponse
@@ -23,6 +24,7 @@ router = APIRouter(tags=["machines"])
 
 Exposure = Literal["on", "off", "public"]
 CheckMigrations = Callable[[], Awaitable[None]]
+GatherMetrics = Callable[[], Awaitable[bytes]]
 
 _DEADLINE_S = 2.0
 _BELIEVED_S = 1.0
@@ -47,6 +49,12 @@ class Readiness:
     def is_draining(self) -> bool:
         """Whether this process takes no new work."""
         return self.engine.is_draining
+
+    async def refresh(self) -> None:
+        """Bring up to date the metrics that are only read when somebody asks."""
+        await self.checks()
+        self.metrics.followers.set(getattr(self.engine, "follower_count", 0))
+        self.metrics.pool_in_use.set(getattr(self.database, "connections_in_use", 0))
 
     async def checks(self) -> dict[str, str]:
         """Return each check's finding, `ok` or what is wrong, within two seconds."""
@@ -88,7 +96,8 @@ class Readiness:
         return _OK
 
     def _models(self) -> str:
-        missing = [kind for kind in ("chat", "embedding") if not self.catalogue.entries(kind, is_usable=True)]  # type: ignore[arg-type]
+        kinds: tuple[ModelKind, ...] = ("chat", "embedding")
+        missing = [kind for kind in kinds if not self.catalogue.entries(kind, is_usable=True)]
         return f"no usable {' or '.join(missing)} model" if missing else _OK
 
 
@@ -127,7 +136,7 @@ async def healthz(readiness: ReadinessDep) -> Response:
     return OrjsonResponse(told, 200 if is_ready else 503)
 
 
-@router.get("/metrics", summary="Prometheus metrics of this process")
+@router.get("/metrics", summary="Prometheus metrics")
 async def metrics(request: Request, readiness: ReadinessDep) -> Response:
     """Answer to loopback only, unless `PARLEY_METRICS=public`; 404 when they are off."""
     exposure: Exposure = request.app.state.metrics_exposure
@@ -135,9 +144,10 @@ async def metrics(request: Request, readiness: ReadinessDep) -> Response:
         raise Missing("Not Found: /metrics")
     if exposure == "on" and not _is_local(request):
         raise Forbidden("Metrics are for loopback only; PARLEY_METRICS=public opens them.")
-    await readiness.checks()  # brings the queue up to date
-    readiness.metrics.followers.set(getattr(readiness.engine, "follower_count", 0))
-    readiness.metrics.pool_in_use.set(getattr(readiness.database, "connections_in_use", 0))
+    gather: GatherMetrics | None = request.app.state.gather_metrics
+    if gather is not None:
+        return Response(await gather(), media_type=CONTENT_TYPE)
+    await readiness.refresh()
     return Response(readiness.metrics.text(), media_type=CONTENT_TYPE)
 
 

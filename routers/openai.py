@@ -36,8 +36,7 @@ async def complete_chat(
 ) -> Response:
     """Answer the last message of a conversation that the caller keeps; no session is read or written."""
     conversation = _conversation(body, completions.known_model(body.model or ""))
-    ask = await completions.stateless(caller, chat_id, conversation, recognition)
-    turn_id = await engine.open(ask)
+    turn_id, ask = await completions.stateless(caller, chat_id, conversation, recognition)
     model = body.model or ""
     if body.is_streaming:
         has_usage = body.stream_options is not None and body.stream_options.include_usage is True

@@ -1,5 +1,6 @@
 """Routes of sessions."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Query, Response
@@ -64,7 +65,8 @@ async def create_session(
         view = await service.create(ChatId(chat_id), body.sent() if body else {})
         return success(session_object(view.session, [bare_message(each) for each in view.messages or ()]))
 
-    return await call.once(unit, create)
+    storable = replace(call, route=call.route.replace("\x00", "\ufffd"))  # as UrlText does
+    return await storable.once(unit, create)
 
 
 @router.get("/chats/{chat_id}/sessions")

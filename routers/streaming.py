@@ -1,5 +1,6 @@
 """How a turn reaches a socket: as a stream that is followed, or as one answer awaited."""
 
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from app.domain.errors import (
 )
 from app.domain.events import Done, Failed, Numbered, ReasoningPiece, RetrievalDone, Stopped, TurnStarted
 from app.domain.ids import TenantId, TurnId
+from app.domain.models import Usage
 from app.engine.follow import follow
 from app.engine.turns import TurnEngine
 from routers.deps import EdgeConfig
@@ -32,7 +34,7 @@ FIRST_PIECE_BUDGET_S = 10.0
 """How long the status line waits for a first piece, in seconds (openai.md 1.9)."""
 
 _SEND_TIMEOUT_S = 60.0  # a reader this slow is gone
-_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+SSE_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 _ERRORS: dict[str, type[ParleyError]] = {
     Kind.UPSTREAM: UpstreamFailed,
@@ -66,24 +68,35 @@ async def stream_turn(
     """Answer with the turn as it goes; a failure before its first piece is raised, and so becomes a status."""
     failed = await engine.begun(tenant_id, turn_id, FIRST_PIECE_BUDGET_S)
     if failed is not None:
-        raise error_of(failed)
+        raise error_of(failed) if isinstance(failed, Failed) else failed
     return respond(_bytes(engine, tenant_id, turn_id, lambda batch: writer.write(list(batch))), edge, turn_id)
 
 
 async def _bytes(
     engine: TurnEngine, tenant_id: TenantId, turn_id: TurnId, write: Callable[[list[Numbered]], bytes]
 ) -> AsyncGenerator[bytes, None]:
-    async with aclosing(follow(engine, tenant_id, turn_id)) as events:
-        async for batch in events:
-            written = write(list(batch))
-            if written:
-                yield written
+    try:
+        async with aclosing(follow(engine, tenant_id, turn_id)) as events:
+            async for batch in events:
+                written = write(list(batch))
+                if written:
+                    yield written
+    except ParleyError as error:  # the turn went away under us, with its session
+        yield write([(0, told(error))])
+        return
     engine.writer.note_delivered(tenant_id, turn_id)
+
+
+def told(error: ParleyError) -> Failed:
+    """Return the event that tells of an error after the first byte."""
+    return Failed(
+        content="", cited=(), usage=Usage(), ended_s=time.time(), kind=error.kind.value, message=error.message
+    )
 
 
 def respond(content: AsyncGenerator[bytes, None], edge: EdgeConfig, turn_id: TurnId | None) -> EventSourceResponse:
     """Return an SSE response over ready-made bytes, with a comment line after every `ping_s` of time."""
-    headers = _HEADERS | ({"X-Turn-Id": turn_id} if turn_id is not None else {})
+    headers = SSE_HEADERS | ({"X-Turn-Id": turn_id} if turn_id is not None else {})
     return EventSourceResponse(
         content,
         headers=headers,
@@ -124,6 +137,7 @@ async def _cancel_when_gone(request: Request, scope: anyio.CancelScope) -> None:
 async def _gathered(engine: TurnEngine, tenant_id: TenantId, turn_id: TurnId) -> Answer:
     answer = Answer()
     reasoning: list[str] = []
+    running = engine.local(tenant_id, turn_id)
     async with aclosing(follow(engine, tenant_id, turn_id)) as events:
         async for batch in events:
             for _, event in batch:
@@ -135,7 +149,7 @@ async def _gathered(engine: TurnEngine, tenant_id: TenantId, turn_id: TurnId) ->
                     case ReasoningPiece():
                         reasoning.append(event.text)
                     case Failed():
-                        raise error_of(event)
+                        raise (running and running.failure) or error_of(event)
                     case Done() | Stopped():
                         answer.ending = event
                     case _:

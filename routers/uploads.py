@@ -15,33 +15,58 @@ _PIECE_BYTES = 1024 * 1024
 _FIELDS = 100
 
 
+class _TooMuch(MultiPartException):
+    """A cap was passed; the parser closes its temporary files for it."""
+
+
+class _CappedParser(MultiPartParser):
+    """Stops in the middle of a part that is too large."""
+
+    most_of_a_part = 0
+    _part_bytes = 0
+
+    def on_part_begin(self) -> None:
+        """Begin to count."""
+        self._part_bytes = 0
+        super().on_part_begin()
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        """Take in more of a part."""
+        self._part_bytes += end - start
+        if self._part_bytes > self.most_of_a_part:
+            raise _TooMuch(f"A file is larger than {self.most_of_a_part} bytes.")
+        super().on_part_data(data, start, end)
+
+
 @asynccontextmanager
 async def uploaded_files(request: Request, edge: EdgeConfig) -> AsyncGenerator[list[UploadFile], None]:
     """Lend the parts named `file`, in order; their temporary files are gone at the end.
 
     Raises:
-        TooLarge: the body, or the number of files, is over the cap.
+        TooLarge: a file, the body, or the number of files is over its cap.
         Invalid: it is no multipart body, or a broken one.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise Invalid("No file part!")
-    too_large = TooLarge(f"The upload is larger than {edge.upload_max_bytes} bytes.")
-    most = edge.upload_max_bytes + _ENVELOPE_BYTES
+    most = edge.upload_max_bytes * edge.upload_max_files + _ENVELOPE_BYTES
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and (len(declared) > 18 or int(declared) > most):
-        raise too_large
+        raise TooLarge(f"The upload is larger than {most} bytes.")
 
     async def capped() -> AsyncGenerator[bytes, None]:
         size = 0
         async for piece in request.stream():
             size += len(piece)
             if size > most:
-                raise too_large
+                raise _TooMuch(f"The upload is larger than {most} bytes.")
             yield piece
 
-    parser = MultiPartParser(request.headers, capped(), max_files=edge.upload_max_files, max_fields=_FIELDS)
+    parser = _CappedParser(request.headers, capped(), max_files=edge.upload_max_files, max_fields=_FIELDS)
+    parser.most_of_a_part = edge.upload_max_bytes
     try:
         form = await parser.parse()
+    except _TooMuch as error:
+        raise TooLarge(error.message) from error
     except MultiPartException as error:
         if "Too many files" in error.message:
             raise TooLarge(f"At most {edge.upload_max_files} files can be uploaded at once.") from error

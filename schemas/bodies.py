@@ -1,16 +1,12 @@
 """Bodies that are read by their service: what they may hold at all, and how they are described."""
 
 import json
-import math
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, WithJsonSchema, model_validator
 
 from app.domain.errors import Invalid
 from schemas.fields import RequestBody
-
-_DEPTH_MOST = 64
-_INT_LEAST, _INT_MOST = -(2**63), 2**64 - 1  # what our own JSON writer can write
 
 
 class LooseBody(RequestBody):
@@ -20,11 +16,9 @@ class LooseBody(RequestBody):
 
     @model_validator(mode="before")
     @classmethod
-    def _storable(cls, value: Any) -> Any:
-        """Refuse what Postgres or a later answer could not hold; runs before anything walks the value."""
-        value = _parsed(value) if isinstance(value, bytes) else value
-        _check(value)
-        return value
+    def _read(cls, value: Any) -> Any:
+        """Read a body that came without a JSON media type."""
+        return _parsed(value) if isinstance(value, bytes) else value
 
     def sent(self) -> dict[str, Any]:
         """Return what was sent, as it was sent."""
@@ -38,38 +32,6 @@ def _parsed(body: bytes) -> Any:
     except (ValueError, RecursionError) as error:
         raise Invalid("Malformed JSON syntax: Missing commas/brackets or invalid encoding") from error
     return {} if value is None else value
-
-
-def _check(body: Any) -> None:
-    waiting = [(body, 0)]
-    while waiting:
-        value, depth = waiting.pop()
-        if depth > _DEPTH_MOST:
-            raise Invalid(f"The body must not be nested deeper than {_DEPTH_MOST} levels.")
-        match value:
-            case str():
-                _check_text(value)
-            case dict():
-                waiting += [(part, depth + 1) for item in value.items() for part in item]
-            case list():
-                waiting += [(part, depth + 1) for part in value]
-            case bool() | None:
-                pass
-            case int() if not _INT_LEAST <= value <= _INT_MOST:
-                raise Invalid("Integers must fit in 64 bits.")
-            case float() if not math.isfinite(value):
-                raise Invalid("Numbers must be finite.")
-            case _:
-                pass
-
-
-def _check_text(text: str) -> None:
-    if "\x00" in text:
-        raise Invalid("Text must not contain NUL characters")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise Invalid("Text must not contain lone surrogates") from error
 
 
 def _without_nul(text: str) -> str:

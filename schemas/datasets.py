@@ -4,7 +4,7 @@ import uuid
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from schemas.bodies import LooseBody, UrlText
@@ -166,11 +166,20 @@ class DatasetUpdate(_DatasetBody):
 
 
 class DatasetDeletion(LooseBody):
-    """Body of `DELETE /datasets`: null means all of them."""
+    """Body of `DELETE /datasets`: null means all of them, unless `delete_all` is there and false (1.7)."""
 
     model_config = ConfigDict(extra="forbid")
 
     ids: Annotated[list[Uuid1] | None, AfterValidator(_distinct)]
+    delete_all: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_ids(cls, value: Any) -> Any:
+        """Read the newer rule, which a body that holds `delete_all` asks for (conversations.md 1.1)."""
+        if not isinstance(value, dict) or "delete_all" not in value:
+            return value
+        return {**value, "ids": value.get("ids") or (None if value["delete_all"] is True else [])}
 
 
 class DatasetQuery(BaseModel):

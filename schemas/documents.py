@@ -10,9 +10,10 @@ _IDS = WithJsonSchema({"type": "array", "items": {"type": "string"}})
 
 
 class DocumentDeletion(LooseBody):
-    """Body of `DELETE …/documents`: no ids means all."""
+    """Body of `DELETE …/documents`: no ids means all, unless `delete_all` is there and false."""
 
     ids: Annotated[Any, _IDS] = None
+    delete_all: Annotated[Any, WithJsonSchema({"type": "boolean"})] = None
 
 
 class ParseBody(LooseBody):

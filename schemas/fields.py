@@ -1,8 +1,14 @@
 """What request bodies have in common."""
 
+import math
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
+
+from app.domain.errors import Invalid
+
+_DEPTH_MOST = 64
+_INT_LEAST, _INT_MOST = -(2**63), 2**64 - 1  # what our own JSON writer can write
 
 
 class RequestBody(BaseModel):
@@ -12,19 +18,44 @@ class RequestBody(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_nul(cls, value: Any) -> Any:
-        if _holds_nul(value):
-            raise ValueError("Text must not contain NUL characters")
+    def _storable(cls, value: Any) -> Any:
+        """Refuse what Postgres or a later answer could not hold; runs before anything walks the value."""
+        check_storable(value)
         return value
 
 
-def _holds_nul(value: Any) -> bool:
-    match value:
-        case str():
-            return "\x00" in value
-        case dict():
-            return any(_holds_nul(key) or _holds_nul(item) for key, item in value.items())
-        case list():
-            return any(_holds_nul(item) for item in value)
-        case _:
-            return False
+def check_storable(body: Any) -> None:
+    """Return when all of `body` can be stored and sent back: depth, numbers, characters.
+
+    Raises:
+        Invalid: it cannot.
+    """
+    waiting = [(body, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > _DEPTH_MOST:
+            raise Invalid(f"The body must not be nested deeper than {_DEPTH_MOST} levels.")
+        match value:
+            case str():
+                _check_text(value)
+            case dict():
+                waiting += [(part, depth + 1) for item in value.items() for part in item]
+            case list():
+                waiting += [(part, depth + 1) for part in value]
+            case bool() | None:
+                pass
+            case int() if not _INT_LEAST <= value <= _INT_MOST:
+                raise Invalid("Integers must fit in 64 bits.")
+            case float() if not math.isfinite(value):
+                raise Invalid("Numbers must be finite.")
+            case _:
+                pass
+
+
+def _check_text(text: str) -> None:
+    if "\x00" in text:
+        raise Invalid("Text must not contain NUL characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Invalid("Text must not contain lone surrogates") from error

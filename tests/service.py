@@ -16,6 +16,7 @@ from typing import Any
 
 import anyio
 import httpx
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
@@ -144,6 +145,7 @@ async def served(
     patience: Patience | None = None,
 ) -> AsyncIterator[Service]:
     """Serve on a free port of this machine."""
+    structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
     async with parts_of(urls, upstream, folder, edge=edge, engine=engine, patience=patience) as parts:
         app = build_app(parts)
         async with running(parts), on_a_socket(app) as base_url:

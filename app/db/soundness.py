@@ -18,8 +18,9 @@ LEAST_VECTOR = (0, 7)
 
 _ROLE = "SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
 _OWNED = """
-    SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND pg_has_role(current_user, c.relowner, 'MEMBER')
+    SELECT EXISTS (SELECT FROM pg_database WHERE datname = current_database() AND pg_has_role(datdba, 'MEMBER'))
+        OR EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                    WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND pg_has_role(c.relowner, 'MEMBER'))
 """
 _WALLS = """
     SELECT c.relname AS table, c.relrowsecurity AND c.relforcerowsecurity AS has_wall
@@ -78,7 +79,9 @@ async def _vector(connection: "Connection[Record]") -> Finding:
     version = await connection.fetchval(_VECTOR)
     if version is None:
         return Finding(
-            name="extension vector", told="is not there", fix="install pgvector on the server, then run `parley migrate`"
+            name="extension vector",
+            told="is not there",
+            fix="install pgvector on the server, then run `parley migrate`",
         )
     numbers = tuple(int(part) for part in str(version).split(".")[:2])
     fix = "" if numbers >= LEAST_VECTOR else "install pgvector 0.7 or newer, then ALTER EXTENSION vector UPDATE"
@@ -92,7 +95,7 @@ async def _role(connection: "Connection[Record]") -> Finding:
     faults = [
         *(["is a superuser"] if role["rolsuper"] else []),
         *(["has BYPASSRLS"] if role["rolbypassrls"] else []),
-        *(["owns tables"] if not role["rolsuper"] and await connection.fetchval(_OWNED) else []),
+        *(["is an owner"] if not role["rolsuper"] and await connection.fetchval(_OWNED) else []),
     ]
     fix = (
         "tenants would not be kept apart: let PARLEY_DATABASE_URL name the role parley_app, which `parley migrate` "
@@ -115,7 +118,9 @@ async def _walls(connection: "Connection[Record]") -> Finding:
         return Finding(name="tenant wall", told="there are no tables", fix="run `parley migrate`")
     if open_tables:
         told = f"row-level security is not forced on {', '.join(open_tables)}"
-        fix = "; ".join(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY" for table in open_tables)
+        fix = "; ".join(
+            f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY" for table in open_tables
+        )
         return Finding(name="tenant wall", told=told, fix=fix)
     return Finding(name="tenant wall", told=f"row-level security is forced on all {len(rows)} tables of tenants")
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import anyio
 import structlog
 from anyio import to_thread
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.domain.errors import Kind
 from app.domain.events import Done, Ending, Failed, ModelAsked, Numbered, RetrievalDone, Stopped
@@ -23,6 +22,7 @@ from app.engine.draft import Draft
 from app.engine.log import WINDOW
 from app.llm.base import TokenCounter
 from repositories.dispatch import OrphanedTurn
+from repositories.failures import DATABASE_FAILURES
 from repositories.turn_events import LogEntry
 from repositories.turns import TurnClosing
 from repositories.unit_of_work import Database, UnitOfWork
@@ -55,22 +55,32 @@ class Closing:
     duration_s: float
 
 
+class CloseFailed(Exception):
+    """The end of a turn could not be stored for as long as was tried."""
+
+
 async def close(database: Database, closing: Closing) -> None:
     """Store the end of a turn; tries again for about ten seconds while Postgres is away.
 
     Raises:
         TurnLost: another process has taken the turn over; nothing was written.
+        CloseFailed: Postgres did not come back in time; the same closing may be tried later.
     """
     for wait_s in _TRIES_S:
         try:
-            async with database.unit(closing.tenant_id) as unit:
-                await _write(unit, closing)
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            await close_once(database, closing)
+        except DATABASE_FAILURES as error:
             log.warning("turn_close_failed", turn=closing.turn_id, error=str(error)[:500])
             await anyio.sleep(wait_s)
         else:
             return
-    raise TurnLost(closing.turn_id)
+    raise CloseFailed(closing.turn_id)
+
+
+async def close_once(database: Database, closing: Closing) -> None:
+    """Store the end of a turn, in one try. Raises `TurnLost` as `close` does, and whatever the database does."""
+    async with database.unit(closing.tenant_id) as unit:
+        await _write(unit, closing)
 
 
 async def _write(unit: UnitOfWork, closing: Closing) -> None:
@@ -195,7 +205,7 @@ async def take_over(database: Database, orphan: OrphanedTurn, owner: str, counte
     )
     try:
         await close(database, closing)
-    except TurnLost:
+    except (TurnLost, CloseFailed):
         return False
     log.warning("turn_taken_over", turn=orphan.turn_id, pieces=len(events), characters=len(text))
     return True

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.domain.events import ModelAsked, ReasoningPiece, RetrievalDone, TextPiece, TurnEvent
 from app.domain.models import ChatMessage, FinishReason, Usage
@@ -85,10 +85,13 @@ class Draft:
         if not self._text and not self._reasoning:
             self.timings_ms["first_piece"] = (time.perf_counter() - self._begun) * 1000
         size = 0
+        kept: list[TextPiece | ReasoningPiece] = []
         for piece in pieces:
-            size += len(piece.text)
-            (self._text if isinstance(piece, TextPiece) else self._reasoning).append(piece.text)
-        self._note(pieces, size)
+            text = storable(piece.text)
+            size += len(text)
+            (self._text if isinstance(piece, TextPiece) else self._reasoning).append(text)
+            kept.append(piece if text is piece.text else replace(piece, text=text))
+        self._note(kept, size)
 
     async def room(self) -> None:
         """Wait while the log is too far behind (`log.WINDOW`)."""
@@ -107,3 +110,15 @@ class Draft:
 
     def _note(self, events: Sequence[TurnEvent], size: int) -> None:
         self._writer.note(self._log, events, size)
+
+
+def storable(text: str) -> str:
+    """Return `text` as Postgres can hold it: no NUL, no lone surrogates."""
+    if "\x00" in text:
+        text = text.replace("\x00", "\ufffd")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return text.encode("utf-8", "replace").decode()
+    return text

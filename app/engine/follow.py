@@ -10,6 +10,7 @@ from app.domain.sessions import Message
 from app.domain.turns import Turn, TurnMissing, TurnState
 from app.engine.codec import decode
 from app.engine.turns import RunningTurn, TurnEngine
+from repositories.unit_of_work import UnitOfWork
 
 _LOOK_AGAIN_S = 0.5
 
@@ -60,7 +61,7 @@ async def _follow_stored(
             turn = await unit.turns.get(turn_id)  # before the log: a last event cannot slip in between unseen
             payloads = await unit.turn_events.after(turn_id, after)
             has_ended = turn is not None and turn.state is not TurnState.RUNNING
-            is_expired = has_ended and not payloads and await unit.turn_events.is_expired(turn_id)
+            is_expired = has_ended and await _has_expired(unit, turn_id, payloads, after)
             messages = await unit.messages.of_turn(turn_id) if is_expired else []
         if turn is None:
             raise TurnMissing(f"Turn {turn_id} does not exist.")
@@ -73,6 +74,13 @@ async def _follow_stored(
         if has_ended:
             return
         await engine.wakeups.wait(turn_id, _LOOK_AGAIN_S)
+
+
+async def _has_expired(unit: UnitOfWork, turn_id: TurnId, payloads: Sequence[bytes], after: int) -> bool:
+    """Say whether the log is gone, or its beginning is."""
+    if not payloads:
+        return await unit.turn_events.is_expired(turn_id)
+    return after == 0 and decode(payloads[0])[0][0] != 1
 
 
 def replay(turn: Turn, messages: Sequence[Message], seen: int) -> list[Numbered]:

@@ -5,12 +5,12 @@ import socket
 
 import anyio
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.domain.ids import ProcessId, new_id
 from app.engine.closing import take_over
 from app.engine.turns import TurnEngine
 from app.llm.base import TokenCounter
+from repositories.failures import DATABASE_FAILURES
 from repositories.idempotency import KEPT_S
 from repositories.unit_of_work import Database
 
@@ -23,6 +23,7 @@ RENEW_EVERY_S = 2.0
 EVENTS_KEPT_S = 24 * 3600.0  # design.md 1.2
 _EXPIRE_EVERY = 300  # rounds
 _AT_ONCE = 100
+_OPENING_S = 30.0  # between the commit that opens a turn and its first step in memory, at the very most
 
 
 def new_process_id() -> ProcessId:
@@ -37,6 +38,8 @@ class Lease:
         self._database = database
         self._process_id = process_id
         self._kind = kind
+        self.has_peers = True
+        """Whether another process of this kind lived when the lease was last renewed."""
 
     async def take(self) -> None:
         """Become known."""
@@ -49,6 +52,7 @@ class Lease:
         """Stay known; become known again if others gave this process up."""
         async with self._database.service() as service:
             is_known = await service.renew(self._process_id, lease_s=LEASE_S)
+            self.has_peers = await service.has_others(self._process_id, kind=self._kind)
         if not is_known:
             await self.take()
 
@@ -77,13 +81,15 @@ class Caretaker:
                 await self.round()
                 if rounds % _EXPIRE_EVERY == 1:
                     await self.expire()
-            except (SQLAlchemyError, OSError, TimeoutError) as error:
+            except DATABASE_FAILURES as error:
                 log.warning("caretaker_round_failed", error=str(error)[:300])
 
     async def round(self) -> None:
         """Renew, take over what is orphaned, stop what was asked to stop."""
         await self._lease.renew()
+        await self._engine.close_unclosed()
         await self.adopt()
+        await self._adopt_own()
         async with self._database.dispatch() as dispatch:
             stops = await dispatch.stop_requested(self._engine.process_id)
         for turn_id in stops:
@@ -101,6 +107,15 @@ class Caretaker:
                 self._engine.wakeups.wake(orphan.turn_id)
             if len(orphans) < _AT_ONCE:
                 return closed
+
+    async def _adopt_own(self) -> None:
+        """Close turns that are ours by name only: their opening was committed, but the word of it was lost."""
+        async with self._database.dispatch() as dispatch:
+            own = await dispatch.turns_of(self._engine.process_id, older_s=_OPENING_S)
+        for turn in own:
+            if not self._engine.drives(turn.turn_id):
+                await take_over(self._database, turn, self._engine.process_id, self._counter)
+                self._engine.wakeups.wake(turn.turn_id)
 
     async def expire(self) -> None:
         """Delete what is kept for a while only."""

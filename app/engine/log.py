@@ -1,14 +1,15 @@
 """The log of running turns: kept in memory for followers, written to Postgres in batches."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 
 import anyio
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.domain.events import Numbered, TurnEvent
 from app.domain.ids import TenantId, TurnId
 from app.engine.codec import encode
+from repositories.failures import DATABASE_FAILURES
 from repositories.turn_events import LogEntry
 from repositories.unit_of_work import Database
 
@@ -17,6 +18,9 @@ log = structlog.get_logger()
 WINDOW = 4096
 """Events of a turn that may be shown to followers before they are stored. A dead process's turn is closed
 with a number this far past the last stored one, so that it is new to every follower."""
+
+AT_ONCE = 256
+"""Events that may be added between two looks at the window."""
 
 _SIZE_HINT = 24  # bytes an event costs beside its text, roughly
 
@@ -31,7 +35,7 @@ class TurnLog:
         self.events: list[Numbered] = []
         self.stored = 0  # events up to this number are in Postgres
         self.is_sealed = False  # nothing more will come, whether or not a last event did
-        self._changed = anyio.Event()
+        self._changed = asyncio.Event()
 
     @property
     def pending(self) -> int:
@@ -61,7 +65,7 @@ class TurnLog:
             await self._changed.wait()
 
     def _wake(self) -> None:
-        changed, self._changed = self._changed, anyio.Event()
+        changed, self._changed = self._changed, asyncio.Event()  # one for each batch: the cheapest there is
         changed.set()
 
 
@@ -106,7 +110,7 @@ class LogWriter:
 
     async def room(self, turn_log: TurnLog) -> None:
         """Return when the turn may show more events: never more than WINDOW are ahead of the store."""
-        while turn_log.pending >= WINDOW - 1:
+        while turn_log.pending > WINDOW - AT_ONCE:
             self._full.set()
             await self._written.wait()
 
@@ -124,7 +128,7 @@ class LogWriter:
                 await self._full.wait()
             try:
                 await self.write()
-            except (SQLAlchemyError, OSError, TimeoutError) as error:
+            except DATABASE_FAILURES as error:
                 log.warning("turn_log_write_failed", error=type(error).__name__, turns=len(self._dirty))
                 await anyio.sleep(self._interval_s * 4)
 

@@ -26,6 +26,7 @@ from app.domain.retrieval import ModelCall, SearchRequest, SearchResult
 from app.engine.ask import Ask
 from app.engine.citing import place_citations
 from app.engine.draft import Draft
+from app.engine.log import AT_ONCE
 from app.engine.prompting import build_prompt, keep_within, system_text
 from app.engine.quoting import answer_with_quotes
 from app.llm.base import ChatModel, TokenCounter
@@ -172,8 +173,8 @@ class RagAnswerer:
                                 draft.finish_reason = FinishReason(item.reason)
                             case ModelUsage():
                                 draft.spent(_call("answer", item, begun))
-                    if pieces:
-                        draft.add(pieces)
+                    for begin in range(0, len(pieces), AT_ONCE):
+                        draft.add(pieces[begin : begin + AT_ONCE])
                         await draft.room()
 
 

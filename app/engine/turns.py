@@ -1,7 +1,7 @@
 """The turn engine: opens turns, drives them to their end, lets anybody follow or stop them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol, TypedDict
@@ -17,14 +17,14 @@ from app.domain.models import ChatMessage, Usage
 from app.domain.sessions import SessionMissing
 from app.domain.turns import SessionBusy, Turn, TurnLost, TurnMissing, TurnState
 from app.engine.ask import Ask
-from app.engine.closing import Closing, close, settle
-from app.engine.draft import Draft
+from app.engine.closing import CloseFailed, Closing, close, close_once, settle
+from app.engine.draft import Draft, storable
 from app.engine.log import LogWriter, TurnLog
 from app.engine.observer import TurnObserver
 from app.engine.wakeups import Wakeups
 from app.llm.base import TokenCounter
 from repositories.turns import NewTurn
-from repositories.unit_of_work import Database
+from repositories.unit_of_work import Database, UnitOfWork
 
 log = structlog.get_logger()
 
@@ -35,6 +35,10 @@ _HISTORY_MESSAGES = 200  # the prompt's token budget cuts further
 _RETRY_WINDOW_S = 600.0  # design.md 1.5
 _DELIVERY_GRACE_S = 20.0  # what left our socket this recently may still have been lost on the way
 _TIMED_OUT = "The answer took longer than the time allowed for a turn."
+
+
+Prepare = Callable[[UnitOfWork], Awaitable[Ask]]
+"""Makes an ask inside the unit that will store its question; only Postgres is awaited."""
 
 
 class Answerer(Protocol):
@@ -70,6 +74,8 @@ class RunningTurn:
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     is_stopping: bool = False
     followers: int = 0
+    retry_count: int | None = None  # of the newest call that asked for it
+    failure: ParleyError | None = None
     ended: anyio.Event = field(default_factory=anyio.Event)
 
 
@@ -108,6 +114,7 @@ class TurnEngine:
         self._config = config
         self._observer = observer
         self._running: dict[TurnId, RunningTurn] = {}
+        self._unclosed: dict[TurnId, Closing] = {}
         self._tasks: TaskGroup | None = None
         self._is_draining = False
 
@@ -146,13 +153,23 @@ class TurnEngine:
     # --- opening -------------------------------------------------------------------------------------------------
 
     async def open(self, ask: Ask) -> TurnId:
-        """Store the question and begin the answer; return the turn to follow.
+        """Open the turn of an ask that is ready; see `open_prepared`."""
 
-        A repeated call (design.md 1.5) gets the turn of the first one. A turn waits for the one before it in
-        its session.
+        async def ready(_: UnitOfWork) -> Ask:
+            return ask
+
+        turn_id, _ = await self.open_prepared(ask.tenant_id, ready)
+        return turn_id
+
+    async def open_prepared(self, tenant_id: TenantId, prepare: Prepare) -> tuple[TurnId, Ask]:
+        """Store the question and begin the answer; return the turn to follow, and what was asked.
+
+        `prepare` makes the ask inside the transaction that stores it, so that a turn costs one. It may run again
+        while the turn waits for the one before it in its session. A repeated call (design.md 1.5) gets the turn
+        of the first one.
 
         Raises:
-            SessionBusy: that one did not end in time.
+            SessionBusy: the turn before it did not end in time.
             SessionMissing: there is no such session.
             KeyReused: the Idempotency-Key came with another request.
             Unavailable: the process is draining.
@@ -160,26 +177,29 @@ class TurnEngine:
         tasks = self._tasks
         if tasks is None or self._is_draining:
             raise Unavailable("The service is shutting down; please try again.", retry_after_s=1)
-        retried = await self._find_retried(ask)
-        if retried is not None:
-            return retried
         begun = time.perf_counter()
         give_up_at = anyio.current_time() + self._config.lock_timeout_s
         while True:
             try:
-                turn_id, history, created_at = await self._store_question(ask)
+                async with self.database.unit(tenant_id) as unit:
+                    ask = await prepare(unit)
+                    turn_id, history, created_at = await self._store_question(unit, ask)
                 break
-            except _Busy:
+            except _Busy as busy:
                 if anyio.current_time() >= give_up_at:
                     message = "Another answer is being generated for this session."
                     raise SessionBusy(message, retry_after_s=1) from None
-                await self.wakeups.wait(f"session:{_session_of(ask)}", 0.25)
+                await self.wakeups.wait(f"session:{busy.session_id}", 0.25)
         if created_at is None:
-            return turn_id
+            known = self.local(ask.tenant_id, turn_id)
+            if known is not None:
+                known.retry_count = ask.recognition.retry_count
+            return turn_id, ask
         turn_log = TurnLog(ask.tenant_id, turn_id, fence=1)
         draft = Draft(turn_log, self.writer)
         draft.timings_ms["open"] = (time.perf_counter() - begun) * 1000
         running = RunningTurn(ask=ask, log=turn_log, draft=draft, created_s=created_at.timestamp())
+        running.retry_count = ask.recognition.retry_count
         self._running[turn_id] = running
         started = TurnStarted(
             turn_id=turn_id,
@@ -190,59 +210,41 @@ class TurnEngine:
         )
         self.writer.note(turn_log, [started], 0)
         tasks.start_soon(self._drive, turn_id, running, history)
-        return turn_id
+        return turn_id, ask
 
-    async def _find_retried(self, ask: Ask) -> TurnId | None:
-        if not ask.recognition.retry_count:
-            return None
-        async with self.database.unit(ask.tenant_id) as unit:
-            return await unit.turns.find_retried(
-                api_key_id=ask.key_id,
-                route=ask.recognition.route,
-                body_hash=ask.recognition.body_hash,
-                window_s=_RETRY_WINDOW_S,
-                grace_s=_DELIVERY_GRACE_S,
-            )
-
-    async def _store_question(self, ask: Ask) -> tuple[TurnId, Sequence[ChatMessage], datetime | None]:
-        """Commit the question and its turn; no time means that the turn was there already."""
+    async def _store_question(
+        self, unit: UnitOfWork, ask: Ask
+    ) -> tuple[TurnId, Sequence[ChatMessage], datetime | None]:
+        """Write the question and its turn; no time means that the turn was there already."""
         turn_id, session_id, created_at = new_turn_id(), _session_of(ask), datetime.now(UTC)
         known = ask.recognition
-        async with self.database.unit(ask.tenant_id) as unit:
-            if known.idempotency_key is not None:
-                kept = await unit.idempotency.claim(
-                    api_key_id=ask.key_id,
-                    key=known.idempotency_key,
-                    route=known.route,
-                    body_hash=known.body_hash,
-                    turn_id=turn_id,
-                )
-                if kept is not None and kept.turn_id is not None:
-                    return kept.turn_id, (), None
-            if ask.new_session is not None:
-                await unit.sessions.add(ask.new_session.session, next_position=1)
-                await unit.messages.add_opener(ask.new_session.session.id, new_turn_id(), ask.new_session.opener)
-            turn = NewTurn(
-                id=turn_id,
-                session_id=session_id,
-                chat_id=ask.chat.id,
-                api_key_id=ask.key_id,
-                owner=self.process_id,
-                route=known.route,
-                body_hash=known.body_hash,
-                request_id=known.request_id,
-                question=ask.question,
-                model=ask.model.name,
-                prompt_version=ask.prompt_version,
-                created_at=created_at,
-            )
-            if not await unit.turns.open(turn):
-                if session_id is None or await unit.sessions.get(session_id) is None:
-                    raise SessionMissing("Session does not exist")
-                raise _Busy
-            history = ask.history
-            if ask.session_id is not None:
-                history = await unit.messages.history(ask.session_id, but=turn_id, most=_HISTORY_MESSAGES)
+        found = await _found_again(unit, ask, turn_id)
+        if found is not None:
+            return found, (), None
+        if ask.new_session is not None:
+            await unit.sessions.add(ask.new_session.session, next_position=1)
+            await unit.messages.add_opener(ask.new_session.session.id, new_turn_id(), ask.new_session.opener)
+        turn = NewTurn(
+            id=turn_id,
+            session_id=session_id,
+            chat_id=ask.chat.id,
+            api_key_id=ask.key_id,
+            owner=self.process_id,
+            route=known.route,
+            body_hash=known.body_hash,
+            request_id=known.request_id,
+            question=ask.question,
+            model=ask.model.name,
+            prompt_version=ask.prompt_version,
+            created_at=created_at,
+        )
+        if not await unit.turns.open(turn):
+            if session_id is None or await unit.sessions.get(session_id) is None:
+                raise SessionMissing("Session does not exist")
+            raise _Busy(session_id)
+        history = ask.history
+        if ask.session_id is not None:
+            history = await unit.messages.history(ask.session_id, but=turn_id, most=_HISTORY_MESSAGES)
         return turn_id, history, created_at
 
     # --- driving -------------------------------------------------------------------------------------------------
@@ -272,6 +274,7 @@ class TurnEngine:
 
     async def _end(self, turn_id: TurnId, running: RunningTurn, outcome: _Outcome) -> None:
         draft, ask = running.draft, running.ask
+        running.failure = outcome.error
         try:
             await settle(draft, self._counter)
             ending = _ending(outcome, draft)
@@ -298,6 +301,9 @@ class TurnEngine:
             running.log.append([ending])
         except TurnLost:
             log.warning("turn_lost", turn=turn_id)
+        except CloseFailed:
+            log.error("turn_not_closed_yet", turn=turn_id)
+            self._unclosed[turn_id] = closing
         except Exception as error:
             log.error("turn_close_broke", turn=turn_id, exc_info=error)
         finally:
@@ -315,7 +321,23 @@ class TurnEngine:
         running = self._running.get(turn_id)
         return running if running is not None and running.ask.tenant_id == tenant_id else None
 
-    async def begun(self, tenant_id: TenantId, turn_id: TurnId, budget_s: float) -> Failed | None:
+    def drives(self, turn_id: TurnId) -> bool:
+        """Say whether this process will yet end the turn."""
+        return turn_id in self._running or turn_id in self._unclosed
+
+    async def close_unclosed(self) -> None:
+        """Store the ends of turns that could not be stored when they came, Postgres having been away for long."""
+        for turn_id, closing in list(self._unclosed.items()):
+            try:
+                await close_once(self.database, closing)
+            except TurnLost:
+                log.warning("turn_lost", turn=turn_id)
+            del self._unclosed[turn_id]
+            self.wakeups.wake(turn_id)
+            self.wakeups.wake(f"session:{closing.session_id}")
+            self.writer.note_written(turn_id)
+
+    async def begun(self, tenant_id: TenantId, turn_id: TurnId, budget_s: float) -> ParleyError | Failed | None:
         """Wait up to `budget_s` for the first piece or the end (openai.md 1.9).
 
         Returns the failure of a turn that failed before its first piece: it can still be told as a status.
@@ -329,7 +351,7 @@ class TurnEngine:
                 await running.log.beyond(seen)
                 for _, event in running.log.since(seen):
                     if isinstance(event, Failed):
-                        return event
+                        return running.failure or event
                     if isinstance(event, TextPiece | ReasoningPiece | Ending):
                         return None
                 if running.log.is_sealed:
@@ -401,7 +423,7 @@ class TurnEngine:
                 tasks.start_soon(self._stop_abandoned, running)
 
     async def _stop_abandoned(self, running: RunningTurn) -> None:
-        await anyio.sleep(_patience_s(running.ask.recognition.retry_count))
+        await anyio.sleep(_patience_s(running.retry_count))
         if running.followers == 0:
             self._stop(running)
 
@@ -409,11 +431,41 @@ class TurnEngine:
 class _Busy(Exception):
     """The session has a running turn; the unit is rolled back and the opening tried again."""
 
+    def __init__(self, session_id: SessionId) -> None:
+        super().__init__(session_id)
+        self.session_id = session_id
+
+
+async def _found_again(unit: UnitOfWork, ask: Ask, turn_id: TurnId) -> TurnId | None:
+    """Return the turn of an earlier call that this one repeats; else this one may have `turn_id`."""
+    known = ask.recognition
+    if known.retry_count:
+        retried = await unit.turns.find_retried(
+            api_key_id=ask.key_id,
+            route=known.route,
+            body_hash=known.body_hash,
+            window_s=_RETRY_WINDOW_S,
+            grace_s=_DELIVERY_GRACE_S,
+        )
+        if retried is not None:
+            return retried
+    if known.idempotency_key is None:
+        return None
+    kept = await unit.idempotency.claim(
+        api_key_id=ask.key_id,
+        key=known.idempotency_key,
+        route=known.route,
+        body_hash=known.body_hash,
+        turn_id=turn_id,
+    )
+    return kept.turn_id if kept is not None else None
+
 
 def _ending(outcome: _Outcome, draft: Draft) -> Done | Stopped | Failed:
-    told: _Told = {"content": draft.content, "cited": draft.cited, "usage": draft.usage, "ended_s": time.time()}
+    content = storable(draft.content)
+    told: _Told = {"content": content, "cited": draft.cited, "usage": draft.usage, "ended_s": time.time()}
     if outcome.error is not None:
-        return Failed(**told, kind=outcome.error.kind.value, message=outcome.error.message)
+        return Failed(**told, kind=outcome.error.kind.value, message=storable(outcome.error.message))
     if outcome.state is TurnState.STOPPED:
         return Stopped(**told)
     return Done(**told, finish_reason=draft.finish_reason)

@@ -73,7 +73,7 @@ class ModelFactory:
                 entry.provider,
                 [_own(self.embedded_chat, entry)],
                 policy=self._config.policy,
-                patience=Patience(first_token_s=120, piece_s=60),  # calls beyond four wait for a slot
+                first_token_s=120,  # calls beyond four wait for a slot
                 on_attempt=self._on_attempt,
             )
         configs = [self._chat_config(entry, address) for address in entry.addresses]
@@ -82,10 +82,7 @@ class ModelFactory:
             entry.provider,
             [OpenAIChatModel(config, self._http, self._counter) for config in configs],
             policy=self._config.policy,
-            patience=Patience(
-                first_token_s=max(each.patience.first_token_s for each in configs),
-                piece_s=max(each.patience.piece_s for each in configs),
-            ),
+            first_token_s=max(each.patience.first_token_s for each in configs),
             cool_down_s=self._config.cool_down_s,
             on_attempt=self._on_attempt,
         )

@@ -9,7 +9,7 @@ import structlog
 
 from app.domain.errors import UpstreamFailed, UpstreamRefused, UpstreamTimeout
 from app.domain.models import ChatMessage, GenerationOptions, ModelItem, ModelUsage
-from app.llm.base import AttemptObserver, ChatModel, Patience, outcome_of
+from app.llm.base import AttemptObserver, ChatModel, outcome_of
 from app.llm.retry import REAL, RetryPolicy, Surroundings
 
 log = structlog.get_logger()
@@ -30,7 +30,7 @@ class FailoverChatModel:
         upstreams: Sequence[ChatModel],
         *,
         policy: RetryPolicy | None = None,
-        patience: Patience | None = None,
+        first_token_s: float = 60.0,
         cool_down_s: float = 30.0,
         on_attempt: AttemptObserver | None = None,
         surroundings: Surroundings = REAL,
@@ -42,7 +42,7 @@ class FailoverChatModel:
         self.context_tokens = min((each.context_tokens for each in upstreams if each.context_tokens), default=None)
         self._upstreams = upstreams
         self._policy = policy or RetryPolicy()
-        self._patience = patience or Patience()
+        self._first_token_s = first_token_s
         self._cool_down_s = cool_down_s
         self._on_attempt = on_attempt
         self._near = surroundings
@@ -87,15 +87,15 @@ class FailoverChatModel:
         upstream = self._upstreams[number]
         begun = self._near.clock()
         loop = asyncio.get_running_loop()
-        limit_s = self._patience.first_token_s
         ended: BaseException | None = GeneratorExit()
         try:
             async with aclosing(upstream.stream(messages, options, deadline_s=deadline_s)) as batches:
-                while batch := await _next(batches, min(deadline_s, loop.time() + limit_s)):
-                    if limit_s is self._patience.first_token_s:
-                        self._cold_until.pop(number, None)
-                    limit_s = self._patience.piece_s
+                first_by = min(deadline_s, loop.time() + self._first_token_s)
+                if batch := await _next(batches, first_by):
+                    self._cold_until.pop(number, None)
                     yield batch
+                    async for batch in batches:  # the upstream minds the pauses between pieces itself
+                        yield batch
             ended = None
         except BaseException as error:
             ended = error

@@ -12,6 +12,7 @@ from app.retrieval.scoring import Candidate, candidates, term_weights
 from repositories.chunks import ChunkRepository, FoundChunk, SearchScope
 
 _RETRY_SHARE = 0.1  # of a short question's terms that are enough when the usual share finds nothing
+_COMMON_SHARE = 0.1  # of a large dataset's chunks: a word in that many is common
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +91,32 @@ async def _lexical(
     lexemes = [term.lexeme for term in question.terms]
     frequencies = await chunks.frequencies(scope.dataset_ids, lexemes, most=config.most_counted)
     weights = term_weights(question.terms, chunk_count, frequencies)
-    found = await chunks.find_lexical(scope, weights=weights, vector=question.vector, most=config.most_lexical)
+    found = await chunks.find_lexical(
+        scope,
+        lexemes=_telling(frequencies, chunk_count, config),
+        weights=weights,
+        vector=question.vector,
+        most=config.most_lexical,
+    )
     least = minimum_matches(question.text, len(lexemes))
     enough = [chunk for chunk in found if chunk.matched >= least]
     if not enough:
         looser = max(1, round(_RETRY_SHARE * len(lexemes)))
         enough = [chunk for chunk in found if chunk.matched >= looser]
     return enough
+
+
+def _telling(frequencies: Mapping[str, int], chunk_count: int, config: SearchConfig) -> list[str]:
+    """Return the lexemes that make a chunk a candidate.
+
+    In a large dataset a word of every tenth chunk does not, if there are rarer ones in the question: it would bring
+    a crowd of chunks that score by it next to nothing. It counts in the scores all the same.
+    """
+    if chunk_count <= config.exact_chunks:
+        return list(frequencies)
+    common = min(config.most_counted, chunk_count * _COMMON_SHARE)
+    rare = [lexeme for lexeme, frequency in frequencies.items() if frequency < common]
+    return rare if any(frequencies[lexeme] for lexeme in rare) else list(frequencies)
 
 
 def _candidate(chunk: FoundChunk, pageranks: Mapping[DatasetId, int], *, is_lexical: bool) -> Candidate:

@@ -10,7 +10,7 @@ import orjson
 
 from app.domain.chats import Chat, ChatMissing
 from app.domain.errors import Invalid, Missing
-from app.domain.ids import ChatId, DatasetId, DocumentId, SessionId, new_id, new_turn_id
+from app.domain.ids import ChatId, DatasetId, DocumentId, SessionId, TurnId, new_id, new_turn_id
 from app.domain.models import ChatMessage, GenerationOptions
 from app.domain.principals import Caller
 from app.domain.sessions import Session, SessionMissing
@@ -86,62 +86,70 @@ class Completions:
 
     async def in_session(
         self, caller: Caller, chat_id: ChatId, question: Question, recognition: Recognition
-    ) -> Ask | Opened:
-        """Return the ask of a question in a session; without session and question, a new session's opener (4.3).
+    ) -> TurnId | Opened:
+        """Open the turn of a question in a session; without session and question, a new session (4.3).
 
         Raises:
             Missing: chat, session or a dataset is not the caller's.
             Invalid: the question or a required variable is missing.
+            SessionBusy, KeyReused, Unavailable: as `TurnEngine.open_prepared`.
         """
-        async with self._database.unit(caller.tenant_id) as unit:
+        if not question.session_id and not question.text:
+            return await self._open(caller, chat_id, question, recognition)
+
+        async def prepare(unit: UnitOfWork) -> Ask:
             chat = await _owned(unit, chat_id)
             session = await _session(unit, chat, question.session_id)
-            if session is None and not question.text:
-                return await self._open(unit, caller, chat, question, recognition)
             await _check_datasets(unit, question.dataset_ids)
-        if not question.text:
-            raise Invalid("Please input your question.", param="question")
-        known = session.variables if session is not None else {}
-        return self._ask(
-            caller,
-            chat,
-            text=question.text,
-            recognition=recognition,
-            variables={**known, **question.variables},
-            overrides=question.overrides,
-            is_quoting=question.is_quoting,
-            metadata_condition=question.metadata_condition,
-            session_id=session.id if session is not None else None,
-            new_session=None if session is not None else _begin(chat, question),
-            dataset_ids=question.dataset_ids,
-            document_ids=question.document_ids,
-            on_disconnect=question.on_disconnect or self._config.on_disconnect,
-        )
+            if not question.text:
+                raise Invalid("Please input your question.", param="question")
+            known = session.variables if session is not None else {}
+            return self._ask(
+                caller,
+                chat,
+                text=question.text,
+                recognition=recognition,
+                variables={**known, **question.variables},
+                overrides=question.overrides,
+                is_quoting=question.is_quoting,
+                metadata_condition=question.metadata_condition,
+                session_id=session.id if session is not None else None,
+                new_session=None if session is not None else _begin(chat, question),
+                dataset_ids=question.dataset_ids,
+                document_ids=question.document_ids,
+                on_disconnect=question.on_disconnect or self._config.on_disconnect,
+            )
+
+        turn_id, _ = await self._engine.open_prepared(caller.tenant_id, prepare)
+        return turn_id
 
     async def stateless(
         self, caller: Caller, chat_id: ChatId, conversation: Conversation, recognition: Recognition
-    ) -> Ask:
-        """Return the ask of a question whose caller keeps the history.
+    ) -> tuple[TurnId, Ask]:
+        """Open the turn of a question whose caller keeps the history.
 
         Raises:
             Missing: the chat is not the caller's.
             Invalid: a required variable is missing.
+            KeyReused, Unavailable: as `TurnEngine.open_prepared`.
         """
-        async with self._database.unit(caller.tenant_id) as unit:
-            chat = await _owned(unit, chat_id)
         *history, last = conversation.messages
-        return self._ask(
-            caller,
-            chat,
-            text=last.content,
-            recognition=recognition,
-            variables=conversation.variables,
-            overrides=conversation.overrides,
-            is_quoting=conversation.is_quoting,
-            metadata_condition=conversation.metadata_condition,
-            history=history,
-            on_disconnect="stop",
-        )
+
+        async def prepare(unit: UnitOfWork) -> Ask:
+            return self._ask(
+                caller,
+                await _owned(unit, chat_id),
+                text=last.content,
+                recognition=recognition,
+                variables=conversation.variables,
+                overrides=conversation.overrides,
+                is_quoting=conversation.is_quoting,
+                metadata_condition=conversation.metadata_condition,
+                history=history,
+                on_disconnect="stop",
+            )
+
+        return await self._engine.open_prepared(caller.tenant_id, prepare)
 
     def _ask(
         self,
@@ -202,29 +210,29 @@ class Completions:
             return None
         return name
 
-    async def _open(
-        self, unit: UnitOfWork, caller: Caller, chat: Chat, question: Question, recognition: Recognition
-    ) -> Opened:
+    async def _open(self, caller: Caller, chat_id: ChatId, question: Question, recognition: Recognition) -> Opened:
         """Make a session without a question; a repeated call with the same Idempotency-Key gets the first one's."""
         key = recognition.idempotency_key
-        if key is not None:
-            kept = await unit.idempotency.claim(
-                api_key_id=caller.key_id, key=key, route=recognition.route, body_hash=recognition.body_hash
-            )
-            if kept is not None and kept.body is not None:
-                return Opened(**orjson.loads(kept.body))
-        new = _begin(chat, question)
-        await unit.sessions.add(new.session, next_position=1)
-        await unit.messages.add_opener(new.session.id, new_turn_id(), new.opener)
-        opened = Opened(session_id=new.session.id, opener=new.opener)
-        if key is not None:
-            body = orjson.dumps({"session_id": opened.session_id, "opener": opened.opener})
-            await unit.idempotency.keep(api_key_id=caller.key_id, key=key, status=200, body=body)
+        async with self._database.unit(caller.tenant_id) as unit:
+            chat = await _owned(unit, chat_id)
+            if key is not None:
+                kept = await unit.idempotency.claim(
+                    api_key_id=caller.key_id, key=key, route=recognition.route, body_hash=recognition.body_hash
+                )
+                if kept is not None and kept.body is not None:
+                    return Opened(**orjson.loads(kept.body))
+            new = _begin(chat, question)
+            await unit.sessions.add(new.session, next_position=1)
+            await unit.messages.add_opener(new.session.id, new_turn_id(), new.opener)
+            opened = Opened(session_id=new.session.id, opener=new.opener)
+            if key is not None:
+                body = orjson.dumps({"session_id": opened.session_id, "opener": opened.opener})
+                await unit.idempotency.keep(api_key_id=caller.key_id, key=key, status=200, body=body)
         return opened
 
 
 async def _owned(unit: UnitOfWork, chat_id: ChatId) -> Chat:
-    chat = await unit.chats.get(chat_id)
+    chat = await unit.chats.for_turn(chat_id)
     if chat is None:
         raise ChatMissing(f"You don't own the chat {chat_id}")
     return chat

@@ -1,5 +1,1 @@
-"""The roof of the service: `serve` starts all it needs, answers, and stops what it started."""
-
-from app.serving.serve import serve
-
-__all__ = ["serve"]
+"""The roof of the service: `serve.serve` starts all it needs, answers, and stops what it started."""

@@ -5,9 +5,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import anyio
 import structlog
@@ -19,8 +21,10 @@ from app.db.process import die_with_parent
 from app.engine.turns import TurnEngine
 from app.main import WebConfig, build_app
 from app.serving.first_start import pepper_of
+from app.serving.preloading import preload
 from app.serving.stopping import Stop
 from app.settings import Settings, read_settings
+from app.telemetry.gathering import Gathering
 from app.telemetry.logs import set_up_logs
 from app.telemetry.metrics import METRICS
 from migrations.run import check
@@ -34,7 +38,7 @@ KEEP_ALIVE_S = 65  # longer than the 60 s that proxies keep an idle connection
 _LAST_WORDS_S = 5.0  # for answers that are being written when all turns have ended
 _GRACE_S = 5
 
-Beside = Callable[[Parts], Awaitable[None]]
+Beside = Callable[[Parts], Coroutine[Any, Any, None]]
 
 
 class _Server(uvicorn.Server):
@@ -69,18 +73,20 @@ async def answer(
     *,
     on_ready: Callable[[], None],
     beside: Beside | None = None,
+    gathering: Gathering | None = None,
 ) -> None:
     """Answer calls on `listener` until `stop` is asked and done. `beside` runs all the while."""
-    AppStatus.disable_automatic_graceful_drain()
     async with built(settings, database_url, pepper, on_attempt=METRICS.attempted) as parts, running(parts):
         web = WebConfig(
             cors_origins=settings.cors_origins,
             metrics=settings.metrics,
             check_migrations=partial(check, database_url),
+            gather_metrics=gathering.text if gathering is not None else None,
         )
+        app = build_app(parts, web)
         server = _Server(
             uvicorn.Config(
-                build_app(parts, web),
+                app,
                 http="httptools",
                 ws="none",
                 lifespan="off",
@@ -96,6 +102,10 @@ async def answer(
         )
         async with _beside(parts, beside) as tasks:
             tasks.start_soon(METRICS.measure_lag)
+            if gathering is not None:
+                tasks.start_soon(gathering.run, app.state.readiness.refresh)
+            if settings.preload:
+                tasks.start_soon(preload, parts.catalogue)
             tasks.start_soon(_end, server, parts.engine, stop, settings.drain)
             await server.serve(sockets=[listener])
             tasks.cancel_scope.cancel()
@@ -143,14 +153,17 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--fd", type=int, required=True, help="the listening socket")
     arguments.add_argument("--parent", type=int, required=True, help="the process id of serve")
+    arguments.add_argument("--number", type=int, required=True, help="which of them it is")
+    arguments.add_argument("--gather", type=Path, required=True, help="where their metrics are told")
     chosen = arguments.parse_args()
     die_with_parent(signal.SIGTERM, parent_pid=chosen.parent)
     settings = read_settings()
     set_up_logs(settings.log_format, settings.log_level)
-    anyio.run(_main, settings, chosen.fd, chosen.parent, backend_options={"use_uvloop": True})
+    gathering = Gathering(chosen.gather, chosen.number)
+    anyio.run(_main, settings, chosen.fd, chosen.parent, gathering, backend_options={"use_uvloop": True})
 
 
-async def _main(settings: Settings, descriptor: int, parent: int) -> None:
+async def _main(settings: Settings, descriptor: int, parent: int, gathering: Gathering) -> None:
     if settings.database_url is None:
         sys.exit("this process is started by `parley serve`")
     stop = Stop()
@@ -162,7 +175,8 @@ async def _main(settings: Settings, descriptor: int, parent: int) -> None:
             pepper_of(settings),
             socket.socket(fileno=descriptor),
             stop,
-            on_ready=lambda: _say_ready(),
+            on_ready=_say_ready,
+            gathering=gathering,
         )
         tasks.cancel_scope.cancel()
 

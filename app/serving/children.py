@@ -1,4 +1,4 @@
-"""Processes beneath `serve`: started in a session of their own, so that Ctrl-C is told to one of us, and ended in order."""
+"""Processes beneath `serve`: in a session of their own, so that Ctrl-C is told to one of us, and ended in order."""
 
 import os
 import subprocess

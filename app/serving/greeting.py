@@ -35,7 +35,9 @@ def first_words(settings: Settings, address: str, database: str, welcome: Welcom
         "",
         f"  API key    {welcome.key}",
         "             " + ("(PARLEY_API_KEY)" if settings.api_key else f"(also in {welcome.key_file})"),
-        f"  Database   {database}, under {settings.data_dir.absolute()}" if settings.is_embedded else f"  Database   {database}",
+        f"  Database   {database}, under {settings.data_dir.absolute()}"
+        if settings.is_embedded
+        else f"  Database   {database}",
         f"  Models     chat {welcome.chat_model}, embeddings {welcome.embedding_model}",
     ]
     if welcome.is_builtin_chat:
@@ -54,20 +56,23 @@ def _where(address: str) -> str:
 
 
 def _curl(address: str, welcome: Welcome) -> list[str]:
-    return [
-        f"curl -sN {address}/api/v1/chats_openai/{welcome.chat_id}/chat/completions -H 'Authorization: Bearer {welcome.key}' "
-        """-H 'Content-Type: application/json' -d '{"model": "model", "stream": true, """
-        """"messages": [{"role": "user", "content": "Say hello."}]}'"""
-    ]
+    where = f"{_base(address, welcome)}/chat/completions"
+    headers = f"-H 'Authorization: Bearer {welcome.key}' -H 'Content-Type: application/json'"
+    body = """{"model": "model", "stream": true, "messages": [{"role": "user", "content": "Say hello."}]}"""
+    return [f"curl -sN {where} {headers} -d '{body}'"]
 
 
 def _python(address: str, welcome: Welcome) -> list[str]:
     return [
         "from openai import OpenAI",
-        f'client = OpenAI(base_url="{address}/api/v1/chats_openai/{welcome.chat_id}", api_key="{welcome.key}")',
-        'answer = client.chat.completions.create(model="model", stream=False, messages=[{"role": "user", "content": "Say hello."}])',
+        f'chat = OpenAI(base_url="{_base(address, welcome)}", api_key="{welcome.key}").chat.completions',
+        'answer = chat.create(model="model", stream=False, messages=[{"role": "user", "content": "Say hello."}])',
         "print(answer.choices[0].message.content)",
     ]
+
+
+def _base(address: str, welcome: Welcome) -> str:
+    return f"{address}/api/v1/chats_openai/{welcome.chat_id}"
 
 
 def _logged(settings: Settings, welcome: Welcome | None) -> dict[str, object]:

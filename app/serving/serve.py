@@ -1,10 +1,15 @@
 """`parley serve`: the database, what must exist in it, the socket, the processes; and their end in the other order."""
 
+import errno
+import shutil
 import signal
 import socket
+import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import anyio
 import anyio.abc
@@ -77,7 +82,7 @@ def _listening(settings: Settings) -> Generator[socket.socket, None, None]:
             listener.bind(where)
             listener.listen(BACKLOG)
         except OSError as error:
-            reason = "is in use" if error.errno == 98 else f"cannot be served on ({error.strerror})"  # noqa: PLR2004
+            reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be served on ({error.strerror})"
             raise AddressInUse(
                 f"{settings.host}:{settings.port} {reason}: stop what runs there, or set PARLEY_PORT"
             ) from error
@@ -113,21 +118,21 @@ async def _answer_alone(
         tasks.cancel_scope.cancel()
 
 
-async def _answer_together(
-    settings: Settings, home: Home, listener: socket.socket, welcome: Welcome | None
-) -> None:
+async def _answer_together(settings: Settings, home: Home, listener: socket.socket, welcome: Welcome | None) -> None:
     """Answer in several processes beneath this one, which minds them."""
     stop, ready = Stop(), anyio.Event()
     env = environment(settings, home.app_url)
     database = Database(create_engine(home.app_url, pool_size=1))
     notices = Listener(home.app_url)
     keeper = IngestKeeper(database, notices, env, stop)
+    folder = Path(tempfile.mkdtemp(prefix="parley-"))  # a socket's path has to be short
+    minding = _Minding(settings=settings, env=env, listener=listener, gather=folder, stop=stop, ready=ready)
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stop.heed)
             async with anyio.create_task_group() as children:
                 for number in range(settings.workers):
-                    children.start_soon(_keep, number, settings, env, listener, stop, ready)
+                    children.start_soon(_keep, number, minding)
                 children.start_soon(notices.run)
                 children.start_soon(keeper.run)
                 children.start_soon(_greet_when, ready, settings, _address(settings, listener), welcome)
@@ -135,6 +140,7 @@ async def _answer_together(
                 children.cancel_scope.cancel()
             tasks.cancel_scope.cancel()
     finally:
+        shutil.rmtree(folder, ignore_errors=True)
         await database.close()
 
 
@@ -143,24 +149,30 @@ async def _greet_when(ready: anyio.Event, settings: Settings, address: str, welc
     greet(settings, address, welcome)
 
 
-async def _keep(
-    number: int,
-    settings: Settings,
-    env: Mapping[str, str],
-    listener: socket.socket,
-    stop: Stop,
-    ready: anyio.Event,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Minding:
+    """What all answering processes share. `ready` is set once the first of them answers."""
+
+    settings: Settings
+    env: Mapping[str, str]
+    listener: socket.socket
+    gather: Path
+    stop: Stop
+    ready: anyio.Event
+
+
+async def _keep(number: int, minding: _Minding) -> None:
     """Keep one answering process: start it, and start it again when it dies."""
-    what = command("app.serving.answering", "--fd", str(listener.fileno()))
+    descriptor = minding.listener.fileno()
+    arguments = ("--fd", str(descriptor), "--number", str(number), "--gather", str(minding.gather))
+    what = command("app.serving.answering", *arguments)
+    patience_s = minding.settings.drain + _CHILD_GRACE_S
     backoff_s = _LEAST_BACKOFF_S
     while True:
         begun = anyio.current_time()
-        async with child(
-            what, env, stop, patience_s=settings.drain + _CHILD_GRACE_S, descriptors=[listener.fileno()]
-        ) as process:
+        async with child(what, minding.env, minding.stop, patience_s=patience_s, descriptors=[descriptor]) as process:
             log.info("answering_started", number=number, pid=process.pid)
-            await _hear_ready(process, ready)
+            await _hear_ready(process, minding.ready)
             status = await process.wait()
         if anyio.current_time() - begun > _LONG_LIFE_S:
             backoff_s = _LEAST_BACKOFF_S

@@ -49,5 +49,5 @@ class Stop:
 
 def _end_for_sure() -> None:
     """Whatever hangs, this process ends soon."""
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
+    signal.signal(signal.SIGALRM, lambda _number, _frame: os._exit(1))
     signal.alarm(int(_HARD_STOP_S))

@@ -14,17 +14,17 @@ from app.db.process import die_with_parent
 from app.engine.lease import new_process_id
 from app.ingest.blobs import BlobStore
 from app.llm.tokens import BpeTokenCounter
+from app.serving.home import home_for_a_moment, reaching
 from app.serving.stopping import Stop
 from app.settings import Settings, read_settings
 from app.telemetry.logs import set_up_logs
 from app.worker import WorkerConfig, WorkerParts, be_modest, run_worker
+from migrations.run import check
 from repositories.listener import Listener
 from repositories.unit_of_work import Database
 
 
-async def work(
-    settings: Settings, database_url: str, stop: Stop, *, exit_when_idle_s: float | None = None
-) -> None:
+async def work(settings: Settings, database_url: str, stop: Stop, *, exit_when_idle_s: float | None = None) -> None:
     """Take jobs off the queue until `stop` is asked, or until there was no work for `exit_when_idle_s`."""
     counter = BpeTokenCounter()
     database = Database(create_engine(database_url, pool_size=settings.database_pool_size))
@@ -42,6 +42,23 @@ async def work(
             await run_worker(parts, stop=stop.asked, exit_when_idle_s=exit_when_idle_s)
     finally:
         await database.close()
+
+
+def work_in_foreground(settings: Settings) -> None:
+    """Work until SIGTERM or Ctrl-C: `parley worker`, beside a service or on the outside database it shares."""
+    set_up_logs(settings.log_format, settings.log_level)
+    with home_for_a_moment(settings) as home:
+        anyio.run(_in_foreground, settings, home.app_url, backend_options={"use_uvloop": True})
+
+
+async def _in_foreground(settings: Settings, database_url: str) -> None:
+    with reaching(database_url):
+        await check(database_url)
+    stop = Stop()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stop.heed)
+        await work(settings, database_url, stop)
+        tasks.cancel_scope.cancel()
 
 
 def main() -> None:

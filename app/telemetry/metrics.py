@@ -1,4 +1,4 @@
-"""The metrics of one process (operations.md 4). Nothing here is counted per piece: a turn adds its pieces at its end."""
+"""The metrics of one process (operations.md 4). Nothing is counted per piece: a turn adds its pieces at its end."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from prometheus_client import (
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-disable_created_metrics()  # a series more for each one, for what Prometheus can tell by itself
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each one, for what Prometheus can tell by itself
 
 _LAG_EVERY_S = 0.5
 _QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -41,20 +41,16 @@ class Metrics:
             buckets=_QUICK,
             registry=registry,
         )
-        self.streams_open = Gauge(
-            "parley_streams_open", "Event streams that are being written now.", registry=registry
-        )
+        self.streams_open = Gauge("parley_streams_open", "Event streams that are being written now.", registry=registry)
         self.turns = Counter("parley_turns", "Turns that ended, by state.", ("state",), registry=registry)
         for state in ("done", "stopped", "failed"):
             self.turns.labels(state)
         self.turns_running = Gauge("parley_turns_running", "Turns this process drives now.", registry=registry)
-        self.turn_seconds = Histogram(
-            "parley_turn_seconds", "How long turns took.", buckets=_SLOW, registry=registry
-        )
+        self.turn_seconds = Histogram("parley_turn_seconds", "How long turns took.", buckets=_SLOW, registry=registry)
         self.first_piece_seconds = Histogram(
             "parley_turn_first_piece_seconds",
             "Time to first token: from the question being stored to the first piece of its answer.",
-            buckets=_QUICK + (20, 40, 60),
+            buckets=(*_QUICK, 20, 40, 60),
             registry=registry,
         )
         self.pieces = Counter("parley_pieces", "Pieces of text and reasoning in ended turns.", registry=registry)
@@ -84,9 +80,7 @@ class Metrics:
         self.queue_depth = Gauge(
             "parley_queue_jobs", "Background jobs of all tenants, by state.", ("state",), registry=registry
         )
-        self.queue_age = Gauge(
-            "parley_queue_oldest_seconds", "Age of the job that waits longest.", registry=registry
-        )
+        self.queue_age = Gauge("parley_queue_oldest_seconds", "Age of the job that waits longest.", registry=registry)
         self.loop_lag = Histogram(
             "parley_event_loop_lag_seconds",
             "How late the event loop runs what is due, measured twice a second.",
@@ -113,4 +107,3 @@ class Metrics:
 
 
 METRICS = Metrics()
-

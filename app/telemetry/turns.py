@@ -111,4 +111,3 @@ class TurnMetrics:
 
 def _rounded(timings_ms: Mapping[str, float]) -> dict[str, float]:
     return {name: round(value, 1) for name, value in timings_ms.items()}
-

@@ -74,14 +74,14 @@ class NativeStream:
             case ModelAsked():
                 pass
             case Done() | Stopped():
-                return self._close_thought(number) + self._line(number, self._final(event)) + END
+                return self._close_thought() + self._line(number, self._final(event)) + END
             case Failed():
-                return self._close_thought(number) + self._line(number, failure(event)) + END
+                return self._close_thought() + self._line(number, failure(event)) + END
             case _:
                 assert_never(event)
         return b""
 
-    def _piece(self, number: int, text: str, *, is_thought: bool) -> bytes:
+    def _piece(self, number: int | None, text: str, *, is_thought: bool) -> bytes:
         tag = ""
         if is_thought is not self._is_thinking:
             tag = _THINK if is_thought else _THOUGHT
@@ -93,9 +93,9 @@ class NativeStream:
             text = "".join(self._thoughts) + "".join(self._said)
         return self._id(number) + self._head + orjson.dumps(text) + self._tail
 
-    def _close_thought(self, number: int) -> bytes:
-        """A turn that ends in mid-thought still closes its tag."""
-        return self._piece(number, "", is_thought=False) if self._is_thinking else b""
+    def _close_thought(self) -> bytes:
+        """A turn that ends in mid-thought still closes its tag: no event of its own, so it has no number."""
+        return self._piece(None, "", is_thought=False) if self._is_thinking else b""
 
     def _final(self, ending: Done | Stopped) -> dict[str, Any]:
         answer = "".join(self._thoughts) + ending.content if self._is_cumulative else ""
@@ -115,8 +115,8 @@ class NativeStream:
     def _line(self, number: int, content: dict[str, Any]) -> bytes:
         return self._id(number) + b"data: " + orjson.dumps(content) + b"\n\n"
 
-    def _id(self, number: int) -> bytes:
-        return b"id: %d\n" % number if self._has_ids else b""
+    def _id(self, number: int | None) -> bytes:
+        return b"id: %d\n" % number if self._has_ids and number is not None else b""
 
     def _frame(self) -> None:
         """Prepare what every piece of the turn has around its text."""

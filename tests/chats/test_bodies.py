@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.domain.principals import ALL_SCOPES, KeyKind, Scope
-from tests.chats.world import Api, World, invalid
+from tests.chats.world import Api, World, invalid, missing
 
 MALFORMED = invalid("Malformed JSON syntax: Missing commas/brackets or invalid encoding")
 NO_OBJECT = invalid("Request body must be a JSON object.")
@@ -96,3 +96,9 @@ async def test_scopes_say_what_a_key_may_do(world: World, method: str, path: str
     told = await without.refusal(method, path.format(chat="c", session="s"), json={})
 
     assert told == (403, 104, f"This API key lacks the scope `{allowed}`.")
+
+
+async def test_a_path_that_cannot_be_stored_is_no_500_even_with_an_idempotency_key(api: Api) -> None:
+    told = await api.refusal("POST", "/chats/%00/sessions", json={}, headers={"Idempotency-Key": "k"})
+
+    assert told == missing("You do not own the assistant.")

@@ -70,7 +70,7 @@ class Process:
         )
         self.lease = Lease(database, self.process_id, kind="api")
         self.caretaker = Caretaker(database, self.lease, self.engine, WordCounter())
-        self.peers = Peers(database, self.listener, self.engine)
+        self.peers = Peers(database, self.listener, self.engine, self.lease)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Process"]:

@@ -270,8 +270,13 @@ async def test_deleting_is_all_or_nothing(api: Api, rival: Api) -> None:
     twice = await api.refusal("DELETE", "/datasets", json={"ids": [made["id"], made["id"]]})
     assert f"Duplicate ids: '{made['id']}'" in twice[2]
     assert await api.ok("DELETE", "/datasets", json={"ids": []}) == {"success_count": 0}
+    assert await api.ok("DELETE", "/datasets", json={"ids": None, "delete_all": False}) == {"success_count": 0}
     assert len(await api.ok("GET", "/datasets")) == 1
     assert await api.ok("DELETE", "/datasets", json={"ids": None}) == {"success_count": 1}
+    again = await make_dataset(api)
+    assert await api.ok("DELETE", "/datasets", json={"ids": [again["id"]], "delete_all": True}) == {"success_count": 1}
+    await make_dataset(api)
+    assert await api.ok("DELETE", "/datasets", json={"delete_all": True}) == {"success_count": 1}
     assert len(await rival.ok("GET", "/datasets")) == 1
 
 

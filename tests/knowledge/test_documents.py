@@ -54,7 +54,8 @@ async def test_refused_files_are_told_and_the_others_stay(api: Api) -> None:
 
     assert (answer.status_code, body["code"]) == (400, 102)
     assert body["message"] == (
-        "a.exe: This type of file has not been supported yet!\nc.markdown: This type of file has not been supported yet!"
+        "a.exe: This type of file has not been supported yet!\n"
+        "c.markdown: This type of file has not been supported yet!"
     )
     assert [each["name"] for each in body["data"]] == ["b.txt"]
 
@@ -250,6 +251,9 @@ async def test_deleting_without_ids_deletes_all_of_this_dataset(world: World, ap
     await upload(api, dataset["id"], ("a.txt", b"1"), ("b.txt", b"1"))
     [kept] = await upload(api, other["id"], ("a.txt", b"1"))
     path = f"/datasets/{dataset['id']}/documents"
+
+    assert (await api.refusal("DELETE", path, json={"delete_all": False}))[:2] == (400, 102)
+    assert len(await world.rows(api, "SELECT id FROM documents")) == 3
 
     await api.ok("DELETE", path, **({"json": body} if body is not None else {}))
 

@@ -131,7 +131,9 @@ async def parsed(world: World, api: Api, dataset_id: str, *files: tuple[str, byt
     return [await shown(api, dataset_id, each) for each in ids]
 
 
-async def add_chunk(world: World, api: Api, dataset_id: str, document_id: str, content: str) -> None:
+async def add_chunk(
+    world: World, api: Api, dataset_id: str, document_id: str, content: str, vector: Sequence[float] | None = None
+) -> None:
     """What `POST …/chunks` of a document will do: no title tokens, no position (knowledge.md 3.1)."""
     chunk = NewChunk(
         id=ChunkId(chunk_id(content, document_id)),
@@ -139,7 +141,7 @@ async def add_chunk(world: World, api: Api, dataset_id: str, document_id: str, c
         ordinal=1000,
         content=content,
         lexemes=tsvector(content, ""),
-        embedding=world.embedding.vector(content),
+        embedding=vector or world.embedding.vector(content),
         positions=[],
         token_count=3,
     )

@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.errors import UpstreamFailed, UpstreamLimited, UpstreamRefused, UpstreamTimeout
 from app.domain.models import ChatMessage, GenerationOptions, ModelItem, ModelText, ModelUsage
-from app.llm.base import Patience, UpstreamDenied
+from app.llm.base import UpstreamDenied
 from app.llm.failover import FailoverChatModel
 from app.llm.retry import RetryPolicy, Surroundings
 from app.llm.scripted import ScriptedChatModel
@@ -35,7 +35,7 @@ class Scene:
             "p",
             upstreams,
             policy=RetryPolicy(attempts=attempts, base_s=1, cap_s=3, max_retry_after_s=10),
-            patience=Patience(first_token_s=first_token_s, piece_s=0.1),
+            first_token_s=first_token_s,
             cool_down_s=30,
             on_attempt=lambda provider, _model, outcome, _seconds: self.attempts.append((provider, outcome)),
             surroundings=self.around,
@@ -149,11 +149,6 @@ async def test_an_upstream_that_hangs_before_its_first_piece_is_left_for_the_nex
     assert said(items) == "hi"
     assert hanging.closed.is_set()
     assert scene.attempts == [("a", "timeout"), ("b", "ok")]
-
-
-async def test_silence_after_a_piece_is_a_timeout_for_the_caller(scene: Scene) -> None:
-    with pytest.raises(UpstreamTimeout):
-        await scene.ask(scene.model(upstream("a", ModelText("half"), hang=True), upstream("b", ModelText("hi"))))
 
 
 async def test_one_deadline_holds_for_all_attempts(scene: Scene) -> None:

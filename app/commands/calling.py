@@ -1,0 +1,85 @@
+"""What the commands that go through the API share: where the service is, with which key, and what its answers mean."""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from app.commands.telling import fail
+from app.serving.first_start import key_file
+from app.serving.greeting import address_of
+from app.settings import Settings, read_settings
+
+Url = Annotated[str | None, typer.Option(help="Where the service is; else this machine, at PARLEY_PORT.")]
+Key = Annotated[str | None, typer.Option(help="An API key; else PARLEY_API_KEY, else the one in the data directory.")]
+
+
+class Api:
+    """The native API as one tenant sees it; a refusal ends the command."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Return the data of an answer."""
+        return self._data(self._client.get(path, params=query))
+
+    def post(self, path: str, **request: Any) -> Any:
+        """Return the data of an answer; `request` is as for httpx."""
+        return self._data(self._client.post(path, **request))
+
+    @contextmanager
+    def stream(self, path: str, body: Any) -> Generator[httpx.Response, None, None]:
+        """Give an answer that is still coming."""
+        with self._client.stream("POST", path, json=body, timeout=httpx.Timeout(10, read=None)) as response:
+            if not response.is_success:
+                response.read()
+                self._data(response)
+            yield response
+
+    def named(self, what: str, name: str) -> Any:
+        """Return the one of `/{what}` that is called `name`, None when there is none."""
+        response = self._client.get(f"/{what}", params={"name": name})
+        answer: dict[str, Any] = response.json()
+        if answer.get("code") == 0:
+            return next((one for one in answer["data"] if one["name"] == name), None)
+        if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.INTERNAL_SERVER_ERROR):
+            self._data(response)
+        return None
+
+    def _data(self, response: httpx.Response) -> Any:
+        try:
+            answer: dict[str, Any] = response.json()
+        except ValueError:
+            fail(f"{response.url} answered {response.status_code}, and not in our words")
+        if answer.get("code") != 0:
+            fail(f"{response.request.url.path}: {answer.get('message')}")
+        return answer.get("data")
+
+
+@contextmanager
+def api(url: str | None, key: str | None) -> Generator[Api, None, None]:
+    """Give the API of a running service."""
+    settings = read_settings()
+    base = (url or address_of(settings.host, settings.port)).rstrip("/")
+    headers = {"Authorization": f"Bearer {key or known_key(settings)}"}
+    with httpx.Client(base_url=f"{base}/api/v1", headers=headers, timeout=60, trust_env=False) as client:
+        try:
+            yield Api(client)
+        except httpx.ConnectError:
+            fail(f"nobody answers on {base}: start `parley serve`, or name the service with --url")
+        except httpx.HTTPError as error:
+            fail(f"{base}: {str(error) or type(error).__name__}")
+
+
+def known_key(settings: Settings) -> str:
+    """Return the key of the settings, or the first one's file."""
+    if settings.api_key is not None:
+        return settings.api_key.get_secret_value()
+    path = key_file(settings)
+    if not os.access(path, os.R_OK):
+        fail(f"no key: name one with --key or PARLEY_API_KEY ({path} is not there)")
+    return path.read_text().strip()
