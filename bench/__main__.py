@@ -11,6 +11,7 @@ from rich.console import Console
 from bench import memory, overhead, start
 from bench.figures import RESULTS, Report
 from bench.machine import Cores, choose_cores, machine_line
+from bench.processes import Died, StartFailed
 
 Run = Callable[[Cores, Path | None], Report]
 
@@ -39,7 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.what not in (name, "all"):
             continue
         console.print(f"bench {name} ({size.lower()})", highlight=False)
-        report = run(cores, chosen.data_dir)
+        try:
+            report = run(cores, chosen.data_dir)
+        except (Died, StartFailed) as error:
+            console.print(f"PROBLEM: {error}", style="bold red", markup=False, highlight=False)
+            return 1
         console.print(machine_line(report.machine), highlight=False)
         report.show(console)
         console.print(f"written to {report.write(chosen.results)}", highlight=False, soft_wrap=True)

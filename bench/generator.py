@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgspec
 
@@ -14,18 +14,18 @@ class LoadGenerator:
     """A running `python -m bench.load`."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-        self.pid = process.pid
+        self.process = process
 
     def run(self, job: Job) -> Outcome:
         """Do a job and return what it saw."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(msgspec.json.encode(job) + b"\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(msgspec.json.encode(job) + b"\n")
+            self.process.stdin.flush()
+        line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the load generator died with status {self._process.wait()}")
+            raise RuntimeError(f"the load generator died with status {self.process.wait()}")
         return msgspec.json.decode(line, type=Outcome)
 
 
@@ -36,6 +36,8 @@ def load_generator(core: Core) -> Generator[LoadGenerator, None, None]:
     try:
         yield LoadGenerator(process)
     finally:
-        if process.stdin is not None:
-            process.stdin.close()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
         end(process)

@@ -11,7 +11,7 @@ from bench.figures import Goal, Report
 from bench.generator import LoadGenerator, load_generator
 from bench.jobs import Hold, Outcome, Release
 from bench.machine import Cores, machine
-from bench.processes import Parley, data_folder, serving, upstream
+from bench.processes import Died, Parley, data_folder, how_it_ended, serving, upstream
 from bench.usage import Memory, memory_of, total_pss
 
 NAME = "memory"
@@ -59,6 +59,8 @@ def run(plan: Plan, cores: Cores, *, data_parent: Path | None = None) -> Report:
         _checked(report, _hang_up(generator, plan.streams))
         sleep(plan.closed_s)
         closed = memory_of(parley.family())
+        if ended := how_it_ended(parley.process, parley.log):
+            raise Died(ended)
     _tell(report, {"idle": idle, "after a first stream": used, "streams open": held, "streams closed": closed})
     added = total_pss(held, is_database=False) - total_pss(used, is_database=False)
     kept = total_pss(closed, is_database=False) - total_pss(used, is_database=False)

@@ -5,6 +5,7 @@ round to round, so that a machine that drifts drifts for all of them.
 """
 
 import signal
+import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,7 @@ from bench.figures import Goal, Report, median, quantile, ratio
 from bench.generator import LoadGenerator, load_generator
 from bench.jobs import Closed, LookUp, Outcome, Spread, Target
 from bench.machine import Cores, file_system, machine
-from bench.processes import Parley, data_folder, is_postgres, relay, serving, upstream
+from bench.processes import Died, Parley, data_folder, how_it_ended, is_postgres, relay, serving, upstream
 from bench.usage import CpuTimes, cpu_seconds, places
 
 NAME = "overhead"
@@ -107,9 +108,8 @@ class Stage:
     report: Report
     generator: LoadGenerator
     parley: Parley
-    processes: dict[str, list[psutil.Process]]
+    others: dict[str, list[subprocess.Popen[bytes]]]
     turns: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
-    is_warming: bool = False
 
     def cpu(self) -> CpuTimes:
         """Return what has been used so far."""
@@ -117,14 +117,27 @@ class Stage:
         return CpuTimes(
             cpu_seconds(one for one in family if not is_postgres(one)),
             cpu_seconds(one for one in family if is_postgres(one)),
-            cpu_seconds(self.processes["upstream and load"]),
-            cpu_seconds(self.processes["relay"]),
+            cpu_seconds(psutil.Process(one.pid) for one in self.others["upstream and load"]),
+            cpu_seconds(psutil.Process(one.pid) for one in self.others["relay"]),
         )
+
+    def check_alive(self) -> None:
+        """Return when everything still runs.
+
+        Raises:
+            Died: something does not.
+        """
+        ended = [how_it_ended(self.parley.process, self.parley.log)]
+        ended += [how_it_ended(one) for own in self.others.values() for one in own]
+        if any(ended):
+            raise Died("\n".join(filter(None, ended)))
 
     def block(self, job: Spread | Closed, pieces: int) -> Block:
         """Run a job; wrong answers become problems of the report."""
+        self.check_alive()
         before, begun = self.cpu(), perf_counter()
         outcome = self.generator.run(job)
+        self.check_alive()
         block = Block(outcome, self.cpu().since(before), perf_counter() - begun)
         self.turns += [(turn_id, pieces) for turn_id in outcome.turn_ids]
         self.report.details["answers_checked"] = self.report.details.get("answers_checked", 0) + outcome.checked
@@ -144,17 +157,14 @@ def run(plan: Plan, cores: Cores, *, data_parent: Path | None = None) -> Report:
         goals=list(GOALS),
     )
     with ExitStack() as stack:
-        upstream_port, upstream_pid = stack.enter_context(upstream(cores.load))
-        relay_port, relay_pid = stack.enter_context(relay(cores.server, upstream_port))
+        upstream_port, upstream_process = stack.enter_context(upstream(cores.load))
+        relay_port, relay_process = stack.enter_context(relay(cores.server, upstream_port))
         generator = stack.enter_context(load_generator(cores.load))
         folder = stack.enter_context(data_folder(data_parent))
         parley = Parley(folder=folder, upstream_port=upstream_port, core=cores.server, postgres_core=cores.postgres)
         stack.enter_context(serving(parley))
         chat_id = targets.make_chat(parley)
-        others = {
-            "upstream and load": [psutil.Process(upstream_pid), psutil.Process(generator.pid)],
-            "relay": [psutil.Process(relay_pid)],
-        }
+        others = {"upstream and load": [upstream_process, generator.process], "relay": [relay_process]}
         stage = Stage(report, generator, parley, others)
         report.settings["file_system"] = file_system(folder)
 
@@ -295,7 +305,7 @@ def _note_business(stage: Stage, blocks: dict[str, list[Block]], what: str) -> N
 
 
 def _places(stage: Stage) -> list[dict[str, object]]:
-    found = [(group, process) for group, own in stage.processes.items() for process in own]
+    found = [(group, psutil.Process(one.pid)) for group, own in stage.others.items() for one in own]
     found += [("Postgres" if is_postgres(process) else "service", process) for process in stage.parley.family()]
     return places(found)
 

@@ -49,25 +49,39 @@ def spawn(
     pipe = subprocess.PIPE if is_piped else None
     said = log.open("ab") if log is not None else None
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, *command],
             stdin=pipe or subprocess.DEVNULL,
             stdout=pipe or said,
             stderr=said,
             cwd=cwd or ROOT,
             env={**_clean_environment(), **(env or {})},
-            preexec_fn=(lambda: pin(0, core)) if core is not None else None,
             start_new_session=True,
         )
     finally:
         if said is not None:
             said.close()
+    pin(process.pid, core)  # long before its interpreter is up, so that all it starts inherits the core
+    return process
 
 
 def pin(pid: int, core: Core) -> None:
     """Hold a process on `core`, where the system can do that."""
     if core is not None and sys.platform == "linux":
         os.sched_setaffinity(pid, {core})
+
+
+class Died(Exception):
+    """A process of the run ended by itself, or somebody ended it; a run without it says nothing."""
+
+
+def how_it_ended(process: subprocess.Popen[bytes], log: Path | None = None) -> str | None:
+    """Return how a process ended (-15 is SIGTERM, -9 SIGKILL) and its last words; None while it runs."""
+    status = process.poll()
+    if status is None:
+        return None
+    said = log.read_text(errors="replace")[-3000:] if log is not None else ""
+    return f"{process.args!r} ended with status {status}\n{said}"
 
 
 def get(port: int, path: str, *, key: str = "", timeout_s: float = 5.0) -> tuple[int, bytes]:
@@ -96,6 +110,8 @@ def wait_until_up(process: subprocess.Popen[bytes], port: int, path: str, log: P
             raise StartFailed(f"{path} on port {port}: status {status} {body[:500]!r}, exit {process.poll()}\n{said}")
         time.sleep(0.005)
         status, body = get(port, path)
+        if process.poll() is not None:
+            status = 0  # somebody else answers on that port
 
 
 def end(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) -> None:
@@ -110,26 +126,26 @@ def end(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) 
 
 
 @contextmanager
-def upstream(core: Core) -> Generator[tuple[int, int], None, None]:
-    """Run the scripted model provider of the tests; give its port and its process id."""
+def upstream(core: Core) -> Generator[tuple[int, subprocess.Popen[bytes]], None, None]:
+    """Run the scripted model provider of the tests; give its port and its process."""
     port = free_port()  # a port, not a socket of ours: uvicorn takes those for unix ones and leaves Nagle on
     process = spawn(["-m", "tests.upstream.server", "--port", str(port)], core=core)
     try:
         wait_until_up(process, port, "/_calls")
-        yield port, process.pid
+        yield port, process
     finally:
         end(process, signal.SIGKILL)
 
 
 @contextmanager
-def relay(core: Core, upstream_port: int) -> Generator[tuple[int, int], None, None]:
-    """Run the empty relay; give its port and its process id."""
+def relay(core: Core, upstream_port: int) -> Generator[tuple[int, subprocess.Popen[bytes]], None, None]:
+    """Run the empty relay; give its port and its process."""
     port = free_port()
     command = ["-m", "bench.relay", "--port", str(port), "--upstream", f"http://127.0.0.1:{upstream_port}/v1"]
     process = spawn(command, core=core)
     try:
         wait_until_up(process, port, "/readyz")
-        yield port, process.pid
+        yield port, process
     finally:
         end(process, signal.SIGKILL)
 
@@ -203,7 +219,8 @@ class Parley:
     def last_errors(self) -> list[str]:
         """Return the last lines in which the service told of an error."""
         lines = self.log.read_text(errors="replace").splitlines()
-        return [line[:4000] for line in lines if '"level":"error"' in line or "Error" in line][-5:]
+        told = [line for line in lines if '"level":"error"' in line or "Error" in line]
+        return [line if len(line) < 2000 else f"{line[:300]} … {line[-1700:]}" for line in told[-3:]]  # a cause ends it
 
     def pin_postgres(self) -> None:
         """Move the embedded Postgres to its own core; backends to come inherit it."""

@@ -24,9 +24,9 @@ DOCUMENTS = Path(__file__).resolve().parent / "documents"
 DATASET = "Spindle Street handbook"
 ASSISTANT = "Spindle Street desk"
 QUESTIONS = (
-    "How many days may I keep a tool from the tool library?",
-    "Within how many hours does an incident form have to be given to the coordinator?",
-    "What is the warranty on a refurbished bicycle?",
+    "When may a monthly membership be cancelled?",
+    "How much money is refunded to a volunteer for each shift?",
+    "Where are the extractors for a bolt that broke?",
 )
 PARSE_LIMIT_S = 600.0
 _CITATION = re.compile(r"\[ID:(\d+)\]")

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 from asyncpg import InterfaceError, PostgresError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.pool import QueuePool
 
 from app.db.walls import DISPATCH_ROLE, TENANT_SETTING
 from app.domain.ids import TenantId
@@ -178,6 +179,12 @@ class Database:
                 if patience.cancelled_caught:
                     await connection.invalidate()
                 raise
+
+    @property
+    def connections_in_use(self) -> int:
+        """How many connections of the pool are out."""
+        pool = self._engine.pool
+        return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
     async def close(self) -> None:
         """Give every connection back."""

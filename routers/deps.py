@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
+import structlog
 from fastapi import Depends, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -51,6 +52,7 @@ class KeyedRoute(APIRoute):
             authenticator: Authenticator = request.app.state.authenticator
             caller = await authenticator.caller(request.headers.get("authorization"), self.key_kind)
             request.state.caller = caller
+            structlog.contextvars.bind_contextvars(tenant=caller.tenant_id)
             caller.require(scope)
             return await handle(request)
 

@@ -53,8 +53,8 @@ class Readiness:
     async def refresh(self) -> None:
         """Bring up to date the metrics that are only read when somebody asks."""
         await self.checks()
-        self.metrics.followers.set(getattr(self.engine, "follower_count", 0))
-        self.metrics.pool_in_use.set(getattr(self.database, "connections_in_use", 0))
+        self.metrics.followers.set(self.engine.follower_count)
+        self.metrics.pool_in_use.set(self.database.connections_in_use)
 
     async def checks(self) -> dict[str, str]:
         """Return each check's finding, `ok` or what is wrong, within two seconds."""

@@ -1,6 +1,5 @@
 """Routes of sessions."""
 
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Query, Response
@@ -65,8 +64,7 @@ async def create_session(
         view = await service.create(ChatId(chat_id), body.sent() if body else {})
         return success(session_object(view.session, [bare_message(each) for each in view.messages or ()]))
 
-    storable = replace(call, route=call.route.replace("\x00", "\ufffd"))  # as UrlText does
-    return await storable.once(unit, create)
+    return await call.once(unit, create)
 
 
 @router.get("/chats/{chat_id}/sessions")

@@ -38,6 +38,7 @@ class Draft:
         self.repaired: str | None = None
         self.finish_reason = FinishReason.STOP
         self.calls: list[ModelCall] = []
+        self.piece_count = 0
         self.timings_ms: dict[str, float] = {}
         self._asked: UnfinishedCall | None = None
 
@@ -84,6 +85,7 @@ class Draft:
         """Add the pieces that arrived together."""
         if not self._text and not self._reasoning:
             self.timings_ms["first_piece"] = (time.perf_counter() - self._begun) * 1000
+        self.piece_count += len(pieces)
         size = 0
         kept: list[TextPiece | ReasoningPiece] = []
         for piece in pieces:

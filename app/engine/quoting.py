@@ -16,23 +16,17 @@ from app.retrieval.quotes import Quote, Sentence, pick_quotes, quotable_sentence
 _MOST_SENTENCES = 160
 
 
-async def answer_with_quotes(
-    question: str,
-    references: Sequence[Reference],
-    embedding: EmbeddingModel,
-    draft: Draft,
-    *,
-    has_markers: bool,
-    deadline_s: float,
-) -> bool:
-    """Write the sentences nearest to the question into `draft`; false when none is near enough.
+async def find_quotes(
+    question: str, references: Sequence[Reference], embedding: EmbeddingModel, draft: Draft, *, deadline_s: float
+) -> list[Quote]:
+    """Return the sentences nearest to the question, best first; none when none is near enough.
 
-    Usage is what the embedding model read, and the quotes as its tokenizer counts them.
+    What it cost goes to `draft`: what the embedding model read, and the quotes as its tokenizer counts them.
     """
     sentences = await to_thread.run_sync(quotable_sentences, [reference.content for reference in references])
     sentences = sentences[:_MOST_SENTENCES]
     if not sentences:
-        return False
+        return []
     begun = time.perf_counter()
     read = await embedding.embed([question, *(sentence.text for sentence in sentences)], deadline_s=deadline_s)
     quotes = await to_thread.run_sync(_picked, read.vectors, sentences)
@@ -50,12 +44,15 @@ async def answer_with_quotes(
             duration_ms=(time.perf_counter() - begun) * 1000,
         )
     )
+    return quotes
+
+
+def write_quotes(quotes: Sequence[Quote], draft: Draft, *, has_markers: bool) -> None:
+    """Write quotes into `draft` as an answer, each with its source."""
     for n, quote in enumerate(quotes):
         gap = "\n\n" if n else ""
         marker = f" [ID:{quote.chunk_number}]" if has_markers else ""
-        words = f"{gap}{quote.text}{marker}"
-        draft.add([TextPiece(piece) for piece in _pieces(words)])
-    return bool(quotes)
+        draft.add([TextPiece(piece) for piece in _pieces(f"{gap}{quote.text}{marker}")])
 
 
 def _picked(vectors: list[list[float]], sentences: Sequence[Sentence]) -> list[Quote]:

@@ -22,14 +22,15 @@ from app.domain.models import (
     ModelText,
     ModelUsage,
 )
+from app.domain.references import Reference
 from app.domain.retrieval import ModelCall, SearchRequest, SearchResult
 from app.engine.ask import Ask
 from app.engine.citing import place_citations
 from app.engine.draft import Draft
 from app.engine.log import AT_ONCE
 from app.engine.prompting import build_prompt, keep_within, system_text
-from app.engine.quoting import answer_with_quotes
-from app.llm.base import ChatModel, TokenCounter
+from app.engine.quoting import find_quotes, write_quotes
+from app.llm.base import ChatModel, EmbeddingModel, TokenCounter
 
 log = structlog.get_logger()
 
@@ -64,22 +65,21 @@ class RagAnswerer:
     async def answer(self, ask: Ask, history: Sequence[ChatMessage], draft: Draft, *, deadline_s: float) -> None:
         """Write the answer into `draft` (conversations.md 10)."""
         if not (ask.is_searching and ask.dataset_ids):
-            await self._ask_model(ask, history, draft, deadline_s=deadline_s)
+            await self._ask_model(ask, history, (), draft, deadline_s=deadline_s)
             return
         question = await self._standalone_question(ask, history, draft, deadline_s=deadline_s)
-        await self._search(ask, question, draft)
-        if not draft.references and ask.empty_response:
-            draft.add([TextPiece(ask.empty_response)])
-            return
-        if draft.references and ask.model.provider == BUILTIN and ask.embedding is not None:
-            await self._quote(ask, question, draft, deadline_s=deadline_s)
+        kept, total = await self._search(ask, question, draft)
+        if kept and ask.model.provider == BUILTIN and ask.embedding is not None:
+            await self._quote(ask, ask.embedding, question, kept, total, draft, deadline_s=deadline_s)
         else:
-            await self._ask_model(ask, history, draft, deadline_s=deadline_s)
-        if draft.references and ask.is_quoting:
+            _show(ask, kept, total, draft)
+            if not kept and ask.empty_response:
+                draft.add([TextPiece(ask.empty_response)])
+                return
+            await self._ask_model(ask, history, kept, draft, deadline_s=deadline_s)
+        if draft.references:
             with draft.step("cite"):
                 await place_citations(ask, draft, deadline_s=deadline_s)
-        if not ask.is_quoting:
-            draft.references, draft.reference_total = (), None
 
     async def _standalone_question(
         self, ask: Ask, history: Sequence[ChatMessage], draft: Draft, *, deadline_s: float
@@ -116,7 +116,7 @@ class RagAnswerer:
                         draft.spent(_call("refine", item, begun))
         return "".join(parts)
 
-    async def _search(self, ask: Ask, question: str, draft: Draft) -> None:
+    async def _search(self, ask: Ask, question: str, draft: Draft) -> tuple[list[Reference], int]:
         request = SearchRequest(
             question=question,
             dataset_ids=ask.dataset_ids,
@@ -135,24 +135,38 @@ class RagAnswerer:
             kept = await to_thread.run_sync(fit)
         for call in result.calls:
             draft.spent(call)
-        draft.found(kept, result.total)
+        return kept, result.total
 
-    async def _quote(self, ask: Ask, question: str, draft: Draft, *, deadline_s: float) -> None:
-        assert ask.embedding is not None  # noqa: S101 (the caller looked)
+    async def _quote(
+        self,
+        ask: Ask,
+        embedding: EmbeddingModel,
+        question: str,
+        kept: Sequence[Reference],
+        total: int,
+        draft: Draft,
+        *,
+        deadline_s: float,
+    ) -> None:
+        """Answer with sentences of what was found; with none near enough, as if nothing had been."""
         with draft.step("model"):
-            found = await answer_with_quotes(
-                question,
-                draft.references,
-                ask.embedding,
-                draft,
-                has_markers=ask.is_quoting,
-                deadline_s=deadline_s,
-            )
-        if not found:
+            quotes = await find_quotes(question, kept, embedding, draft, deadline_s=deadline_s)
+        _show(ask, kept if quotes else (), total if quotes else 0, draft)
+        if quotes:
+            write_quotes(quotes, draft, has_markers=ask.is_quoting)
+        else:
             draft.add([TextPiece(ask.empty_response or NOTHING_NEAR)])
 
-    async def _ask_model(self, ask: Ask, history: Sequence[ChatMessage], draft: Draft, *, deadline_s: float) -> None:
-        system = system_text(ask.system, draft.references, is_quoting=ask.is_quoting)
+    async def _ask_model(
+        self,
+        ask: Ask,
+        history: Sequence[ChatMessage],
+        kept: Sequence[Reference],
+        draft: Draft,
+        *,
+        deadline_s: float,
+    ) -> None:
+        system = system_text(ask.system, kept, is_quoting=ask.is_quoting)
         build = partial(build_prompt, system, history, ask.question, ask.model.context_tokens, self._counter)
         is_small = len(system) + len(ask.question) < _SMALL_CHARS and not history
         prompt = build() if is_small else await to_thread.run_sync(build)
@@ -180,6 +194,12 @@ class RagAnswerer:
 
 NOTHING_NEAR = "Nothing in the documents is close enough to this question to be quoted."
 _SMALL_CHARS = 8000
+
+
+def _show(ask: Ask, kept: Sequence[Reference], total: int, draft: Draft) -> None:
+    """Tell followers what the answer may rest on, if the caller and the assistant want to show it (10.7 step 10)."""
+    if ask.is_quoting:
+        draft.found(kept, total)
 
 
 def _call(purpose: str, item: ModelUsage, begun: float) -> ModelCall:

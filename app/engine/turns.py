@@ -150,6 +150,11 @@ class TurnEngine:
         """How many turns this process drives."""
         return len(self._running)
 
+    @property
+    def follower_count(self) -> int:
+        """How many follow turns that this process drives."""
+        return sum(running.followers for running in self._running.values())
+
     # --- opening -------------------------------------------------------------------------------------------------
 
     async def open(self, ask: Ask) -> TurnId:

@@ -1,6 +1,7 @@
 """Processes beneath `serve`: in a session of their own, so that Ctrl-C is told to one of us, and ended in order."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -31,7 +32,7 @@ def command(module: str, *arguments: str) -> list[str]:
 async def child(
     what: Sequence[str], env: Mapping[str, str], stop: Stop, *, patience_s: float, descriptors: Sequence[int] = ()
 ) -> AsyncGenerator[anyio.abc.Process, None]:
-    """Run a process for as long as the block lasts; then SIGTERM, a second one when we are hurried, SIGKILL at last."""
+    """Run a process for as long as the block lasts; then tell it to stop as we were told, and SIGKILL it at last."""
     process = await anyio.open_process(
         what,
         stdin=subprocess.DEVNULL,
@@ -54,7 +55,7 @@ async def _end(process: anyio.abc.Process, stop: Stop, patience_s: float) -> Non
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_hurry, process, stop)
         with suppress(ProcessLookupError):
-            process.terminate()
+            process.send_signal(signal.SIGTERM if stop.is_patient else signal.SIGINT)
         with anyio.move_on_after(patience_s):
             await process.wait()
         tasks.cancel_scope.cancel()
@@ -65,7 +66,6 @@ async def _end(process: anyio.abc.Process, stop: Stop, patience_s: float) -> Non
 
 
 async def _hurry(process: anyio.abc.Process, stop: Stop) -> None:
-    if stop.is_patient:
-        await stop.hurried.wait()
-        with suppress(ProcessLookupError):
-            process.terminate()
+    await stop.hurried.wait()
+    with suppress(ProcessLookupError):
+        process.terminate()

@@ -34,7 +34,7 @@ async def work(settings: Settings, database_url: str, stop: Stop, *, exit_when_i
                 database=database,
                 blobs=BlobStore.at(blob_url(settings)),
                 catalogue=catalogue,
-                tokens=counter,
+                tokens=BpeTokenCounter("cl100k_base"),  # the unit of chunk sizes (knowledge.md 5.1)
                 owner=new_process_id(),
                 listener=Listener(database_url),
                 config=WorkerConfig(concurrency=settings.parse_workers),

@@ -1,4 +1,4 @@
-"""Metrics of several processes of one service: each tells its own on a unix socket, and whoever is asked gathers all."""
+"""Metrics of several processes of one service: each tells its own on a unix socket; whoever is asked gathers all."""
 
 import asyncio
 import re
@@ -43,7 +43,7 @@ class Gathering:
             await anyio.sleep_forever()
 
     async def text(self) -> bytes:
-        """Return the metrics of all processes, told apart by the label `process`; one that does not answer is left out."""
+        """Return the metrics of all processes that answer, told apart by the label `process`."""
         told: dict[str, str] = {}
 
         async def ask(place: Path) -> None:

@@ -56,6 +56,7 @@ class Written(Protocol):
 
     calls: list[ModelCall]
     timings_ms: dict[str, float]
+    piece_count: int
 
     @property
     def usage(self) -> Usage:
@@ -79,7 +80,7 @@ class TurnMetrics:
         metrics = self._metrics
         metrics.turns_running.dec()
         metrics.turns.labels(state.value).inc()
-        pieces: int = getattr(draft, "piece_count", 0)
+        pieces = draft.piece_count
         metrics.pieces.inc(pieces)
         first_ms = draft.timings_ms.get("first_piece")
         if first_ms is not None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +81,7 @@ class Service:
 
 
 @contextmanager
-def own_folder() -> Iterator[Path]:
+def own_folder() -> Generator[Path, None, None]:
     """Give a folder any user may pass through, unlike pytest's own."""
     folder = Path(tempfile.mkdtemp(prefix="parley-test-")).resolve()
     folder.chmod(0o711)
@@ -111,7 +111,7 @@ def parley(*arguments: str, env: Mapping[str, str], folder: Path) -> subprocess.
 
 
 @contextmanager
-def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[Service]:
+def serving(folder: Path, *arguments: str, **settings: str) -> Generator[Service, None, None]:
     """Run `parley serve` in `folder` until the block ends; then nothing of it may be left."""
     env = environment(folder, settings)
     log_file = folder / f"log-{time.monotonic_ns()}"

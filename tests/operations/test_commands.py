@@ -10,14 +10,16 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url
 
-from app.db.roles import APP_ROLE
+from app.db.roles import APP_ROLE, create_database, create_roles
 from tests.operations.conftest import scripted
 from tests.operations.running import Service, environment, own_folder, parley, serving, until
 from tests.pg import DatabaseServer, run_async
 from tests.upstream.fixtures import ScriptedUpstream
 
-GROUPS = [[], ["serve"], ["worker"], ["migrate"], ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"]]
-GROUPS += [["tenants", "create"], ["tenants", "list"], ["ingest"], ["ask"], ["doctor"], ["demo"], ["openapi"]]
+COMMANDS = [
+    *([], ["serve"], ["worker"], ["migrate"], ["ingest"], ["ask"], ["doctor"], ["demo"], ["openapi"]),
+    *(["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"], ["tenants", "create"], ["tenants", "list"]),
+]
 
 
 def test_every_command_has_help(folder: Path) -> None:
@@ -30,7 +32,7 @@ for command in json.loads(sys.argv[1]):
     answer = CliRunner().invoke(build(), [*command, "--help"])
     assert answer.exit_code == 0 and "Usage" in answer.output, command
 """
-    arguments = [sys.executable, "-c", script, json.dumps(GROUPS)]
+    arguments = [sys.executable, "-c", script, json.dumps(COMMANDS)]
     done = subprocess.run(
         arguments, env=environment(folder, {}), cwd=folder, capture_output=True, text=True, timeout=60
     )
@@ -151,8 +153,10 @@ def test_an_outside_database_is_refused_until_it_is_migrated_and_then_served(
 
 
 def test_a_role_that_sees_past_the_tenant_wall_is_refused(outside: DatabaseServer, folder: Path) -> None:
+    run_async(create_roles(outside.admin_url))
+    run_async(create_database(outside.admin_url, "another"))
     for user, fault in (("postgres", "is a superuser"), ("parley_owner", "is an owner")):
-        url = outside.urls("elsewhere").superuser.replace("postgres@", f"{user}@")
+        url = outside.urls("another").superuser.replace("postgres@", f"{user}@")
         refused = parley("serve", env=environment(folder, {"DATABASE_URL": url}), folder=folder)
         assert refused.returncode == 1
         assert fault in refused.stderr

@@ -8,7 +8,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.engine.draft import Draft
 from tests.operations.conftest import scripted
 from tests.operations.running import Service, parley, pieces, question, serving, until
 from tests.upstream.fixtures import ScriptedUpstream
@@ -153,7 +152,6 @@ def test_metrics_tell_of_requests_turns_tokens_and_upstreams(service: Service) -
     assert not any(service.chat_id in name for name in told)
 
 
-@pytest.mark.skipif(not hasattr(Draft, "piece_count"), reason="the engine does not tell how many pieces there were yet")
 def test_pieces_are_counted_when_a_turn_ends(service: Service) -> None:
     headers = {**service.auth, "X-Request-Id": "sixteen-pieces"}
     with service.client() as client:

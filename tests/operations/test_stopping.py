@@ -106,6 +106,19 @@ def test_several_workers_share_one_database_and_die_with_their_killed_parent(
         assert client.get("/readyz").status_code == 200
 
 
+def test_ctrl_c_gives_no_time_to_turns_of_several_workers_either(folder: Path, upstream: ScriptedUpstream) -> None:
+    with serving(folder, "--workers", "2", **scripted(upstream)) as service, service.client() as client:
+        body = question('@@{"pieces": 600, "gap_ms": 100}')
+        with client.stream("POST", path_of(service), json=body, headers=service.auth) as stream:
+            coming = pieces(stream.iter_lines())
+            next(coming)
+            family = service.family()
+            assert service.stop(signal.SIGINT, within_s=10) == 0
+            assert list(coming)[-1] == "[DONE]"
+        assert service.lines("turn_ended")[0]["state"] == "stopped"
+        until(lambda: all(map(gone, family)), 5)
+
+
 def test_a_worker_that_dies_is_started_again(folder: Path, upstream: ScriptedUpstream) -> None:
     with serving(folder, "--workers", "2", **scripted(upstream)) as service:
         until(lambda: len(service.lines("answering_started")) == 2, 10)

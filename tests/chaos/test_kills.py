@@ -1,0 +1,106 @@
+"""Kills at random lose nothing that was acknowledged (design.md 6; operations.md 2, 5). The long form: `make chaos`."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import httpx
+import psutil
+import pytest
+
+from tests.chaos.kills import FINAL, Chaos, scripted_upstream
+from tests.service import ServedProcess, parley_serve, scripted
+from tests.upstream.fixtures import ScriptedUpstream
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[ScriptedUpstream]:
+    with scripted_upstream() as upstream:
+        yield upstream
+
+
+async def test_a_killed_service_loses_and_doubles_nothing(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    with parley_serve(tmp_path, upstream) as service:
+        summary = await Chaos(service, clients=8, seed=int(time.time())).run(kills=6)
+
+    assert summary.problems == [], summary.told()
+    assert summary.kills == 6
+    assert summary.acknowledged > 10, summary.told()
+    assert summary.turns.get("failed", 0) > 0, "no kill met a running turn"
+
+
+async def test_the_other_worker_closes_the_turns_of_a_killed_one(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """design.md 1.1: closed as failed, with the text so far, within 15 seconds; nobody else notices."""
+    with parley_serve(tmp_path, upstream, workers=2) as service:
+        async with httpx.AsyncClient(base_url=service.base_url, headers=service.auth, timeout=30) as client:
+            made = await client.post("/api/v1/chats", json={"name": "two", "prompt": {"variables": [], "prompt": "Hi"}})
+            path = f"/api/v1/chats/{made.json()['data']['id']}/completions"
+            turn_ids: list[str] = []
+            broke: list[str] = []
+
+            async def ask() -> None:
+                async with httpx.AsyncClient(base_url=service.base_url, headers=service.auth, timeout=30) as own:
+                    body = {"question": scripted(pieces=400, gap_ms=20)}
+                    async with own.stream("POST", path, json=body) as answer:
+                        turn_id = answer.headers["x-turn-id"]
+                        turn_ids.append(turn_id)
+                        try:
+                            async for _ in answer.aiter_bytes():
+                                pass
+                        except httpx.HTTPError:
+                            broke.append(turn_id)
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(16):
+                    tasks.start_soon(ask)
+                with anyio.fail_after(10):
+                    while len(turn_ids) < 16:  # noqa: ASYNC110
+                        await anyio.sleep(0.02)
+                await anyio.sleep(0.5)
+                os.kill(_a_worker(service), signal.SIGKILL)
+                killed = time.monotonic()
+                with anyio.fail_after(10):
+                    while not broke:  # noqa: ASYNC110
+                        await anyio.sleep(0.05)
+                await _wait_until_final(service, broke)
+                took = time.monotonic() - killed
+                others = [turn_id for turn_id in turn_ids if turn_id not in broke]
+                states = [await _state(service, turn_id) for turn_id in others]
+                tasks.cancel_scope.cancel()
+
+    assert 0 < len(broke) < 16, "the kill should have met one worker of two"
+    assert took < 15
+    assert set(states) <= {"running", "done"}
+
+
+def _a_worker(service: ServedProcess) -> int:
+    """Return the process id of one of the processes that answer."""
+    assert service.process is not None
+    children = psutil.Process(service.process.pid).children(recursive=True)
+    workers = [one.pid for one in children if "app.serving.answering" in " ".join(one.cmdline())]
+    assert len(workers) == 2, [" ".join(one.cmdline()) for one in children]
+    return workers[0]
+
+
+async def _state(service: ServedProcess, turn_id: str) -> str:
+    for _ in range(50):
+        try:
+            async with httpx.AsyncClient(base_url=service.base_url, headers=service.auth, timeout=5) as client:
+                answer = await client.get(f"/api/v1/turns/{turn_id}")
+        except httpx.HTTPError:
+            await anyio.sleep(0.1)
+            continue
+        return str(answer.json()["data"]["state"])
+    raise AssertionError("no worker answers")
+
+
+async def _wait_until_final(service: ServedProcess, turn_ids: list[str]) -> None:
+    with anyio.fail_after(20):
+        for turn_id in turn_ids:
+            while await _state(service, turn_id) not in FINAL:  # noqa: ASYNC110
+                await anyio.sleep(0.1)
