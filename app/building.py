@@ -156,6 +156,7 @@ async def running(parts: Parts) -> AsyncGenerator[None, None]:
         tasks.start_soon(parts.listener.run)
         tasks.start_soon(parts.caretaker.run)
         tasks.start_soon(parts.peers.run)
+        tasks.start_soon(parts.authenticator.run)
         try:
             yield
         finally:

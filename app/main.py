@@ -13,7 +13,8 @@ from routers.middleware import Edge, RequestContext, cors
 
 __all__ = ["Parts", "WebConfig", "build_app", "describe", "running"]
 
-ROUTERS = (chats, sessions, completions, openai, turns, datasets, documents, chunks, retrieval, health)
+# Routes are tried in this order: what is asked most comes first.
+ROUTERS = (completions, openai, turns, retrieval, chats, sessions, datasets, documents, chunks, health)
 
 _DESCRIPTION = """
 Chat assistants that answer from your documents, with sessions that remember and streams that survive.

@@ -142,7 +142,7 @@ def read_settings(env_file: Path | None = Path(".env")) -> Settings:
     """
     problems = [f"{name}: no such setting" for name in _unknown(env_file)]
     try:
-        settings = Settings(_env_file=env_file)
+        settings = Settings(_env_file=env_file)  # pyright: ignore[reportCallIssue]  # pydantic-settings' own argument
     except ValidationError as error:
         for one in error.errors():
             name = PREFIX + ".".join(str(part) for part in one["loc"]).upper() + ": " if one["loc"] else ""

@@ -239,6 +239,14 @@ def _first_token(stage: Stage, chosen: Sequence[Target], level: Level, rounds: i
             per_run = [ratio(*pair) for pair in zip(each[name], each["relay"], strict=True)]
             figure, value = f"first token, {streams}, {name} / relay {word}", ratio(whole[name], whole["relay"])
             report.add(figure, value, "×", per_run=per_run, is_ratio=True)
+    for name, own in blocks.items():
+        took_s = median([value for block in own for value in block.outcome.took_ms]) / 1000
+        if took_s > 1.5 * level.stream_s:
+            arrivals = f"{level.parallel / level.stream_s:.0f} begin a second"
+            lasted = f"the middle one took {took_s:.1f} s instead of {level.stream_s:.1f}"
+            report.notes.append(
+                f"{name} could not keep up with {streams} ({arrivals}, {lasted}): its figures show a queue that grows"
+            )
     _note_business(stage, blocks, f"first token, {streams}")
 
 

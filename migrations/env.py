@@ -2,8 +2,7 @@
 
 from alembic import context
 
-from app.db import conversations, identity, knowledge, work  # noqa: F401  (registers the tables)
-from app.db.metadata import metadata
+from app.db.tables import metadata
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)

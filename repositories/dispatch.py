@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.identity import api_keys, tenants
@@ -57,10 +57,10 @@ class DispatchRepository:
         """The queue of all tenants."""
         return JobDispatch(self._connection)
 
-    async def find_key(self, digest: bytes) -> StoredKey | None:
-        """Return the key whose secret has this keyed hash."""
-        row = (await self._connection.execute(select(api_keys).where(api_keys.c.hash == digest))).one_or_none()
-        return stored_key(row) if row is not None else None
+    async def find_keys(self, digests: list[bytes]) -> dict[bytes, StoredKey]:
+        """Return the keys whose secrets have these keyed hashes, by hash."""
+        rows = await self._connection.execute(select(api_keys).where(api_keys.c.hash == func.any(digests)))
+        return {bytes(row.hash): stored_key(row) for row in rows}
 
     async def tenants(self) -> list[StoredTenant]:
         """Return every tenant, oldest first."""

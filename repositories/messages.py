@@ -19,28 +19,6 @@ _ADD = Statement("""
     VALUES (:tenant, :turn_id, :role, :session_id, :position, :content, :reasoning)
 """)
 
-_ADD_ANSWER = Statement("""
-    WITH place AS (
-        UPDATE sessions SET next_position = next_position + 1, updated_at = clock_timestamp(),
-            last_message_at = clock_timestamp(), tokens = tokens + :tokens, duration_s = duration_s + :duration_s,
-            round = round + :rounds
-        WHERE tenant_id = :tenant AND id = :session_id
-        RETURNING next_position - 1 AS position
-    )
-    INSERT INTO messages (tenant_id, turn_id, role, session_id, position, content, reasoning)
-    SELECT :tenant, :turn_id, 'assistant', :session_id, COALESCE((SELECT position FROM place), 1), :content, :reasoning
-""")
-
-_ADD_REFERENCES = Statement("""
-    INSERT INTO message_references (tenant_id, turn_id, number, chunk_id, document_id, document_name, dataset_id,
-        content, positions, image_id, url, doc_type, similarity, vector_similarity, term_similarity, is_cited)
-    SELECT :tenant, :turn_id, r.number, r.chunk_id, r.document_id, r.document_name, r.dataset_id, r.content,
-        r.positions, r.image_id, r.url, r.doc_type, r.similarity, r.vector_similarity, r.term_similarity, r.is_cited
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(number int, chunk_id text, document_id text, document_name text,
-        dataset_id text, content text, positions jsonb, image_id text, url text, doc_type text,
-        similarity float8, vector_similarity float8, term_similarity float8, is_cited boolean)
-""")
-
 # A turn that failed is kept and shown, but is no part of what the model is told (openai.md 1.7).
 _HISTORY = Statement("""
     SELECT role, content FROM (
@@ -85,54 +63,6 @@ class MessageRepository:
         """Insert the assistant's first words at position 0 of a new session."""
         values = {"turn_id": turn_id, "role": "assistant", "session_id": session_id, "position": 0, "content": content}
         await self._driver.run(_ADD, {"tenant": self._tenant_id, "reasoning": None, **values})
-
-    async def add_answer(
-        self,
-        *,
-        turn_id: TurnId,
-        session_id: SessionId | None,
-        content: str,
-        reasoning: str | None,
-        tokens: int,
-        duration_s: float,
-        rounds: int,
-    ) -> None:
-        """Insert an answer at the end of its session and add to the session's counters."""
-        values = {
-            "tenant": self._tenant_id,
-            "turn_id": turn_id,
-            "session_id": session_id,
-            "content": content,
-            "reasoning": reasoning,
-            "tokens": tokens,
-            "duration_s": duration_s,
-            "rounds": rounds,
-        }
-        await self._driver.run(_ADD_ANSWER, values)
-
-    async def add_references(self, turn_id: TurnId, references: Sequence[Reference], cited: Sequence[int]) -> None:
-        """Insert what an answer rests on, numbered in order from 0."""
-        rows = [
-            {
-                "number": number,
-                "chunk_id": reference.chunk_id,
-                "document_id": reference.document_id,
-                "document_name": reference.document_name,
-                "dataset_id": reference.dataset_id,
-                "content": reference.content,
-                "positions": reference.positions,
-                "image_id": reference.image_id,
-                "url": reference.url,
-                "doc_type": reference.doc_type,
-                "similarity": reference.similarity,
-                "vector_similarity": reference.vector_similarity,
-                "term_similarity": reference.term_similarity,
-                "is_cited": number in cited,
-            }
-            for number, reference in enumerate(references)
-        ]
-        values = {"tenant": self._tenant_id, "turn_id": turn_id, "rows": orjson.dumps(rows).decode()}
-        await self._driver.run(_ADD_REFERENCES, values)
 
     async def history(self, session_id: SessionId, *, but: TurnId, most: int) -> list[ChatMessage]:
         """Return the last `most` messages a model may be told, oldest first, without those of turn `but`."""

@@ -28,6 +28,8 @@ _APPEND = Statement("""
     FROM unnest(CAST(:turn_ids AS text[]), CAST(:fences AS bigint[]), CAST(:firsts AS int[]), CAST(:lasts AS int[]),
                 CAST(:payloads AS bytea[])) AS e(turn_id, fence, first_number, last_number, payload)
     JOIN turns t ON t.tenant_id = :tenant AND t.id = e.turn_id AND t.fence = e.fence AND t.state = 'running'
+    ON CONFLICT (tenant_id, turn_id, first_number) DO UPDATE SET  -- stored before, and never told so
+        last_number = excluded.last_number, payload = excluded.payload
 """)
 
 _DELIVERED = Statement("""
@@ -50,10 +52,6 @@ class TurnEventRepository:
     def __init__(self, driver: Driver, tenant_id: TenantId) -> None:
         self._driver = driver
         self._tenant_id = tenant_id
-
-    async def append(self, entries: Sequence[LogEntry]) -> None:
-        """Add entries; those of turns that ended or were taken over are left out."""
-        await _append(self._driver, self._tenant_id, entries)
 
     async def after(self, turn_id: TurnId, number: int) -> list[bytes]:
         """Return the payloads that hold every event numbered above `number`, in order.

@@ -1,15 +1,20 @@
 """Turns: opened with their question, closed with their answer, found again."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import orjson
 
 from app.domain.ids import ChatId, KeyId, SessionId, TenantId, TurnId
 from app.domain.models import Usage
+from app.domain.references import Reference
+from app.domain.retrieval import ModelCall
 from app.domain.turns import Turn, TurnState
 from repositories.statements import Driver, Statement
+from repositories.usage import call_rows
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -35,7 +40,7 @@ class NewTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnClosing:
-    """How a turn ended."""
+    """How a turn ended, and all that is stored with it. `events` are encoded, the last of them its last."""
 
     id: TurnId
     fence: int
@@ -44,47 +49,46 @@ class TurnClosing:
     error_kind: str | None
     error: str | None
     usage: Usage
-    reference_total: int | None
     timings_ms: dict[str, float]
+    duration_s: float
+    first_number: int
+    last_number: int
+    events: bytes
+    content: str
+    reasoning: str | None = None
+    references: Sequence[Reference] = ()
+    reference_total: int | None = None
+    cited: Sequence[int] = ()
+    calls: Sequence[ModelCall] = ()
 
 
-# One statement, so that a turn costs one round trip: position and turn, then the question.
-# A second running turn of the session breaks uq_turns_one_running: nothing is inserted, no row comes back.
+class Opening(StrEnum):
+    """What came of opening a turn; anything but `OPENED` stored nothing that may stay."""
+
+    OPENED = "opened"
+    STALE = "stale"  # the chat is not as the caller knows it
+    BUSY = "busy"  # the session has a running turn
+    GONE = "gone"  # there is no such session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownChat:
+    """A chat as it was read before: opening a turn checks that it still is so."""
+
+    updated_at: datetime
+    dataset_count: int
+
+
 _OPEN = Statement("""
-    WITH place AS (
-        UPDATE sessions SET next_position = next_position + 1, updated_at = :created_at, last_message_at = :created_at
-        WHERE tenant_id = :tenant AND id = :session_id AND deleted_at IS NULL
-        RETURNING next_position - 1 AS position
-    ), opened AS (
-        INSERT INTO turns (tenant_id, id, session_id, chat_id, api_key_id, state, owner, route, body_hash, request_id,
-                           model, prompt_version, created_at)
-        SELECT :tenant, :id, :session_id, :chat_id, :api_key_id, 'running', :owner, :route, :body_hash, :request_id,
-               :model, :prompt_version, :created_at
-        WHERE CAST(:session_id AS text) IS NULL OR EXISTS (SELECT FROM place)
-        ON CONFLICT DO NOTHING
-        RETURNING id
-    )
-    INSERT INTO messages (tenant_id, turn_id, role, session_id, position, content, created_at)
-    SELECT :tenant, id, 'user', :session_id, COALESCE((SELECT position FROM place), 0), :question, :created_at
-    FROM opened
-    RETURNING position
+    SELECT open_turn(:tenant, :chat_updated_at, :chat_datasets, :id, :session_id, :chat_id, :api_key_id, :owner, :route,
+        :body_hash, :request_id, :question, :model, :prompt_version, :created_at)
 """)
 
-# The session is locked before its turn, as opening one does: an opener that waits for the end of this turn
-# (uq_turns_one_running) holds the session, and both would wait for each other.
 _CLOSE = Statement("""
-    WITH held AS (
-        SELECT s.id FROM turns t JOIN sessions s ON s.tenant_id = t.tenant_id AND s.id = t.session_id
-        WHERE t.tenant_id = :tenant AND t.id = :id
-        FOR NO KEY UPDATE OF s
-    )
-    UPDATE turns SET state = :state, finish_reason = :finish_reason, error_kind = :error_kind, error = :error,
-        prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens, reasoning_tokens = :reasoning_tokens,
-        cached_tokens = :cached_tokens, is_estimated = :is_estimated, reference_total = :reference_total,
-        timings_ms = CAST(:timings_ms AS jsonb), ended_at = clock_timestamp()
-    WHERE tenant_id = :tenant AND id = :id AND state = 'running' AND fence = :fence
-      AND (SELECT count(*) FROM held) >= 0
-    RETURNING id
+    SELECT close_turn(:tenant, :id, :fence, :state, :finish_reason, :error_kind, :error, :prompt_tokens,
+        :completion_tokens, :reasoning_tokens, :cached_tokens, :is_estimated, :reference_total,
+        CAST(CAST(:timings_ms AS text) AS jsonb), :first_number, :last_number, :events, :content, :reasoning,
+        CAST(CAST(:references AS text) AS jsonb), :duration_s, CAST(CAST(:calls AS text) AS jsonb))
 """)
 
 _TAKE_OVER = Statement("""
@@ -123,10 +127,15 @@ class TurnRepository:
         self._driver = driver
         self._tenant_id = tenant_id
 
-    async def open(self, turn: NewTurn) -> bool:
-        """Insert the turn and its question; false when the session has a running turn, or is gone."""
+    async def open(self, turn: NewTurn, known: KnownChat | None = None) -> Opening:
+        """Insert the turn and its question, with `known` only if the chat is still so.
+
+        One statement that sets the tenant itself: it may be a transaction of its own.
+        """
         values = {
             "tenant": self._tenant_id,
+            "chat_updated_at": known.updated_at if known is not None else None,
+            "chat_datasets": known.dataset_count if known is not None else None,
             "id": turn.id,
             "session_id": turn.session_id,
             "chat_id": turn.chat_id,
@@ -140,10 +149,14 @@ class TurnRepository:
             "prompt_version": turn.prompt_version,
             "created_at": turn.created_at,
         }
-        return await self._driver.first(_OPEN, values) is not None
+        return Opening(await self._driver.scalar(_OPEN, values))
 
     async def close(self, closing: TurnClosing) -> bool:
-        """End a running turn; false when it has ended already or belongs to another fence: nothing was written."""
+        """End a running turn: state, last events, answer, references, session counters, ledger and daily sums.
+
+        False when it has ended already or belongs to another fence: nothing was written. One statement that sets
+        the tenant itself: it may be a transaction of its own.
+        """
         values = {
             "tenant": self._tenant_id,
             "id": closing.id,
@@ -159,8 +172,17 @@ class TurnRepository:
             "is_estimated": closing.usage.is_estimated,
             "reference_total": closing.reference_total,
             "timings_ms": orjson.dumps(closing.timings_ms).decode(),
+            "first_number": closing.first_number,
+            "last_number": closing.last_number,
+            "events": closing.events,
+            "content": closing.content,
+            "reasoning": closing.reasoning,
+            "references": _reference_rows(closing) if closing.references else None,
+            "duration_s": closing.duration_s,
+            "calls": call_rows(closing.calls) if closing.calls else None,
         }
-        return await self._driver.first(_CLOSE, values) is not None
+        closed: bool = await self._driver.scalar(_CLOSE, values)
+        return closed
 
     async def take_over(self, turn_id: TurnId, *, fence: int, owner: str) -> int | None:
         """Become the owner of a running turn; the new fence, or None when somebody else was first."""
@@ -196,6 +218,16 @@ class TurnRepository:
         }
         found: str | None = await self._driver.scalar(_RETRIED, values)
         return TurnId(found) if found is not None else None
+
+
+def _reference_rows(closing: TurnClosing) -> str:
+    """Return the references as JSON rows, numbered in order from 0."""
+    cited = set(closing.cited)
+    rows = [
+        {**asdict(reference), "number": number, "is_cited": number in cited}
+        for number, reference in enumerate(closing.references)
+    ]
+    return orjson.dumps(rows).decode()
 
 
 def _turn(row: "Record") -> Turn:

@@ -8,10 +8,13 @@ from typing import Any
 
 import anyio
 from asyncpg import InterfaceError, PostgresError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 from app.db.walls import DISPATCH_ROLE, TENANT_SETTING
+from app.domain.errors import Unavailable
 from app.domain.ids import TenantId
 from repositories.chats import ChatRepository
 from repositories.chunks import ChunkRepository
@@ -134,6 +137,13 @@ class Database:
             yield UnitOfWork(connection, driver, tenant_id)
 
     @asynccontextmanager
+    async def turns_alone(self, tenant_id: TenantId) -> AsyncGenerator[TurnRepository, None]:
+        """Turns without a unit: for `open` and `close`, which are one statement and so one transaction each."""
+        async with self._connection() as connection:
+            raw: Any = (await connection.get_raw_connection()).driver_connection
+            yield TurnRepository(Driver(raw), tenant_id)
+
+    @asynccontextmanager
     async def dispatch(self) -> AsyncGenerator[DispatchRepository, None]:
         """A transaction of no tenant: finding keys and work.
 
@@ -165,7 +175,7 @@ class Database:
         Raises:
             CommitRefused: a statement had failed and the error was swallowed; nothing was written.
         """
-        async with self._engine.connect() as connection:
+        async with self._connection() as connection:
             raw = (await connection.get_raw_connection()).driver_connection
             assert raw is not None  # noqa: S101 (the pool just gave it)
             try:
@@ -179,6 +189,35 @@ class Database:
                 if patience.cancelled_caught:
                     await connection.invalidate()
                 raise
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncGenerator[AsyncConnection, None]:
+        """Take a connection from the pool.
+
+        Raises:
+            Unavailable: none came free in time: more is asked of this process than it can do.
+        """
+        try:
+            connection = await self._live_connection()
+        except PoolTimeout as error:
+            raise Unavailable("The service is overloaded; please try again.", retry_after_s=2) from error
+        except (OSError, DBAPIError, PostgresError, InterfaceError) as error:
+            raise Unavailable("The database cannot be reached; please try again.", retry_after_s=2) from error
+        try:
+            yield connection
+        finally:
+            with anyio.CancelScope(shield=True):
+                await connection.close()
+
+    async def _live_connection(self) -> AsyncConnection:
+        """Return a connection of the pool that has not been dropped while it lay there."""
+        while True:
+            connection = await self._engine.connect()
+            raw: Any = (await connection.get_raw_connection()).driver_connection
+            if not raw.is_closed():
+                return connection
+            await connection.invalidate()
+            await connection.close()
 
     @property
     def connections_in_use(self) -> int:
@@ -201,7 +240,9 @@ _ROLLBACK_S = 5.0
 async def _roll_back(connection: AsyncConnection, raw: Any) -> None:
     """Undo the transaction; a connection that cannot even do that is thrown away."""
     try:
-        if raw.is_in_transaction():
+        if raw.is_closed():
+            await connection.invalidate()
+        elif raw.is_in_transaction():
             await raw.execute("ROLLBACK")
     except (OSError, PostgresError, InterfaceError):
         await connection.invalidate()

@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request, Response
 from app.domain.events import Done, Stopped
 from app.domain.ids import ChatId, TurnId
 from app.domain.principals import Caller as Principal
+from app.engine.ask import Recognition
 from app.engine.turns import TurnEngine
 from app.services.completions import Opened, Overrides, Question
 from app.wire.native_stream import NativeStream, answer_body, opener_body, opener_events
@@ -33,8 +34,8 @@ async def ask_in_session(
         return _opener(turn_id, body)
     if body.is_streaming:
         writer = NativeStream(turn_id, is_cumulative=body.is_cumulative)
-        return await stream_turn(engine, edge, caller.tenant_id, turn_id, writer)
-    return await _whole(engine, request, caller, turn_id)
+        return await stream_turn(engine, edge, caller.tenant_id, turn_id, writer, recognition)
+    return await _whole(engine, request, caller, turn_id, recognition)
 
 
 def _question(body: CompletionCreate) -> Question:
@@ -60,10 +61,12 @@ def _opener(opened: Opened, body: CompletionCreate) -> Response:
     return Response(events, media_type="text/event-stream", headers=SSE_HEADERS)
 
 
-async def _whole(engine: TurnEngine, request: Request, caller: Principal, turn_id: TurnId) -> Response:
+async def _whole(
+    engine: TurnEngine, request: Request, caller: Principal, turn_id: TurnId, recognition: Recognition
+) -> Response:
     answer = await await_turn(engine, request, caller.tenant_id, turn_id)
     assert isinstance(answer.ending, Done | Stopped)  # noqa: S101 (a failure was raised, a turn always ends)
     session_id = answer.started.session_id if answer.started is not None else None
     content = answer_body(turn_id, session_id, answer.found, answer.reasoning, answer.ending)
-    engine.writer.note_delivered(caller.tenant_id, turn_id)
+    engine.delivered(recognition, caller.tenant_id, turn_id)
     return OrjsonResponse(content, headers={"X-Turn-Id": turn_id})

@@ -43,7 +43,7 @@ async def complete_chat(
         writer = OpenAIChatStream(
             turn_id, model, ask.prompt_version, has_reference=body.has_reference, has_usage_chunk=has_usage
         )
-        return await stream_turn(engine, edge, caller.tenant_id, turn_id, writer)
+        return await stream_turn(engine, edge, caller.tenant_id, turn_id, writer, recognition)
     answer = await await_turn(engine, request, caller.tenant_id, turn_id)
     assert answer.started is not None  # noqa: S101 (every turn starts)
     assert isinstance(answer.ending, Done | Stopped)  # noqa: S101 (a failure was raised, a turn always ends)
@@ -57,7 +57,7 @@ async def complete_chat(
         answer.ending,
         has_reference=body.has_reference,
     )
-    engine.writer.note_delivered(caller.tenant_id, turn_id)
+    engine.delivered(recognition, caller.tenant_id, turn_id)
     return OrjsonResponse(content, headers={"X-Turn-Id": turn_id})
 
 

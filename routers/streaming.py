@@ -1,14 +1,14 @@
 """How a turn reaches a socket: as a stream that is followed, or as one answer awaited."""
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
 from fastapi import Request
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import ServerSentEvent
 from sse_starlette.sse import AppStatus
 
 from app.domain.errors import (
@@ -24,9 +24,11 @@ from app.domain.errors import (
 from app.domain.events import Done, Failed, Numbered, ReasoningPiece, RetrievalDone, Stopped, TurnStarted
 from app.domain.ids import TenantId, TurnId
 from app.domain.models import Usage
+from app.engine.ask import Recognition
 from app.engine.follow import follow
 from app.engine.turns import TurnEngine
 from routers.deps import EdgeConfig
+from routers.event_stream import EventStream
 
 AppStatus.enable_automatic_graceful_drain = False  # a shutdown ends turns, and with them their streams, in its own time
 
@@ -63,28 +65,33 @@ class Answer:
 
 
 async def stream_turn(
-    engine: TurnEngine, edge: EdgeConfig, tenant_id: TenantId, turn_id: TurnId, writer: Writer
-) -> EventSourceResponse:
+    engine: TurnEngine,
+    edge: EdgeConfig,
+    tenant_id: TenantId,
+    turn_id: TurnId,
+    writer: Writer,
+    recognition: Recognition,
+) -> EventStream:
     """Answer with the turn as it goes; a failure before its first piece is raised, and so becomes a status."""
     failed = await engine.begun(tenant_id, turn_id, FIRST_PIECE_BUDGET_S)
     if failed is not None:
         raise error_of(failed) if isinstance(failed, Failed) else failed
-    return respond(_bytes(engine, tenant_id, turn_id, lambda batch: writer.write(list(batch))), edge, turn_id)
+    return respond(_bytes(engine, tenant_id, turn_id, writer, recognition), edge, turn_id)
 
 
 async def _bytes(
-    engine: TurnEngine, tenant_id: TenantId, turn_id: TurnId, write: Callable[[list[Numbered]], bytes]
+    engine: TurnEngine, tenant_id: TenantId, turn_id: TurnId, writer: Writer, recognition: Recognition
 ) -> AsyncGenerator[bytes, None]:
     try:
         async with aclosing(follow(engine, tenant_id, turn_id)) as events:
             async for batch in events:
-                written = write(list(batch))
+                written = writer.write(list(batch))
                 if written:
                     yield written
     except ParleyError as error:  # the turn went away under us, with its session
-        yield write([(0, told(error))])
+        yield writer.write([(0, told(error))])
         return
-    engine.writer.note_delivered(tenant_id, turn_id)
+    engine.delivered(recognition, tenant_id, turn_id)
 
 
 def told(error: ParleyError) -> Failed:
@@ -94,10 +101,10 @@ def told(error: ParleyError) -> Failed:
     )
 
 
-def respond(content: AsyncGenerator[bytes, None], edge: EdgeConfig, turn_id: TurnId | None) -> EventSourceResponse:
+def respond(content: AsyncGenerator[bytes, None], edge: EdgeConfig, turn_id: TurnId | None) -> EventStream:
     """Return an SSE response over ready-made bytes, with a comment line after every `ping_s` of time."""
     headers = SSE_HEADERS | ({"X-Turn-Id": turn_id} if turn_id is not None else {})
-    return EventSourceResponse(
+    return EventStream(
         content,
         headers=headers,
         ping=int(edge.ping_s) if edge.ping_s >= 1 else 10**8,

@@ -5,7 +5,6 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
-from sse_starlette import EventSourceResponse
 
 from app.domain.errors import Invalid
 from app.domain.ids import TenantId, TurnId
@@ -15,6 +14,7 @@ from app.wire.envelope import success
 from app.wire.native_stream import NativeStream
 from app.wire.turns import turn_object
 from routers.deps import SCOPE_CHAT, Caller, Edge, Engine, KeyedRoute
+from routers.event_stream import EventStream
 from routers.responses import ERRORS
 from routers.streaming import respond
 
@@ -32,7 +32,7 @@ async def get_turn(turn_id: TurnId, caller: Caller, engine: Engine) -> dict[str,
     return success(turn_object(await engine.get(caller.tenant_id, turn_id)))
 
 
-@router.get("/turns/{turn_id}/events", response_class=EventSourceResponse)
+@router.get("/turns/{turn_id}/events", response_class=EventStream, status_code=200)
 async def follow_turn(
     turn_id: TurnId,
     caller: Caller,
@@ -40,7 +40,7 @@ async def follow_turn(
     edge: Edge,
     after: After = None,
     last_event_id: LastEventId = None,
-) -> EventSourceResponse:
+) -> EventStream:
     """Follow a turn as SSE from after event `after`: live while it runs, replayed when it has ended.
 
     Events are those of the native stream, each with its number as `id:`.

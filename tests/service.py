@@ -1,13 +1,14 @@
 """The whole service for tests: in this process on a real socket, or as `parley serve` in processes of its own."""
 
 import json
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -103,7 +104,7 @@ async def parts_of(
     edge: EdgeConfig | None = None,
     engine: EngineConfig | None = None,
     patience: Patience | None = None,
-) -> AsyncIterator[Parts]:
+) -> AsyncGenerator[Parts, None]:
     """Join the parts of one process; its only chat model is the scripted upstream."""
     database = Database(create_engine(urls.app, pool_size=10))
     entry = ModelEntry(
@@ -143,9 +144,12 @@ async def served(
     edge: EdgeConfig | None = None,
     engine: EngineConfig | None = None,
     patience: Patience | None = None,
-) -> AsyncIterator[Service]:
+) -> AsyncGenerator[Service, None]:
     """Serve on a free port of this machine."""
-    structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
+    structlog.configure(
+        processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )
     async with parts_of(urls, upstream, folder, edge=edge, engine=engine, patience=patience) as parts:
         app = build_app(parts)
         async with running(parts), on_a_socket(app) as base_url:
@@ -158,7 +162,7 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def on_a_socket(app: Any) -> AsyncIterator[str]:
+async def on_a_socket(app: Any) -> AsyncGenerator[str, None]:
     """Serve an ASGI app; yield its address."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

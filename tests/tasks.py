@@ -1,7 +1,7 @@
 """Contexts with task groups as fixtures: pytest ends a fixture in another task than it began it in."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 @asynccontextmanager
-async def in_a_task(context: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+async def in_a_task(context: AbstractAsyncContextManager[T]) -> AsyncGenerator[T]:
     """Enter and leave `context` in one task of its own; what ends it badly is raised here."""
     entered: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     leave = asyncio.Event()

@@ -7,6 +7,10 @@ STATEMENT_TIMEOUT_S = 30.0
 """No statement of ours may run longer, in seconds; migrations have their own bounds."""
 
 
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
 def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
     """Return an engine of at most `pool_size` connections; a request waits up to ten seconds for one."""
     return create_async_engine(
@@ -15,7 +19,7 @@ def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=10,
         pool_recycle=1800,
-        json_serializer=lambda value: orjson.dumps(value).decode(),
+        json_serializer=_json,
         json_deserializer=orjson.loads,
         connect_args={
             "timeout": 10,

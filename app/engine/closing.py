@@ -19,13 +19,12 @@ from app.domain.retrieval import ModelCall
 from app.domain.turns import TurnLost, TurnState
 from app.engine.codec import decode, encode
 from app.engine.draft import Draft
+from app.engine.failures import DATABASE_FAILURES
 from app.engine.log import WINDOW
 from app.llm.base import TokenCounter
 from repositories.dispatch import OrphanedTurn
-from repositories.failures import DATABASE_FAILURES
-from repositories.turn_events import LogEntry
 from repositories.turns import TurnClosing
-from repositories.unit_of_work import Database, UnitOfWork
+from repositories.unit_of_work import Database
 
 log = structlog.get_logger()
 
@@ -79,39 +78,14 @@ async def close(database: Database, closing: Closing) -> None:
 
 async def close_once(database: Database, closing: Closing) -> None:
     """Store the end of a turn, in one try. Raises `TurnLost` as `close` does, and whatever the database does."""
-    async with database.unit(closing.tenant_id) as unit:
-        await _write(unit, closing)
-
-
-async def _write(unit: UnitOfWork, closing: Closing) -> None:
-    ending = closing.ending
-    events = [*closing.pending, (closing.number, ending)]
-    first = events[0][0]
-    await unit.turn_events.append([LogEntry(closing.turn_id, closing.fence, first, closing.number, encode(events))])
-    if not await unit.turns.close(_row(closing)):
-        raise TurnLost(closing.turn_id)
-    await unit.messages.add_answer(
-        turn_id=closing.turn_id,
-        session_id=closing.session_id,
-        content=ending.content,
-        reasoning=closing.reasoning,
-        tokens=ending.usage.total_tokens,
-        duration_s=closing.duration_s,
-        rounds=int(isinstance(ending, Done)),
-    )
-    if closing.references:
-        await unit.messages.add_references(closing.turn_id, closing.references, ending.cited)
-    await unit.usage.add(
-        closing.calls,
-        turn_id=closing.turn_id,
-        session_id=closing.session_id,
-        chat_id=closing.chat_id,
-        api_key_id=closing.key_id,
-    )
+    async with database.turns_alone(closing.tenant_id) as turns:
+        if not await turns.close(_row(closing)):
+            raise TurnLost(closing.turn_id)
 
 
 def _row(closing: Closing) -> TurnClosing:
     ending = closing.ending
+    events = [*closing.pending, (closing.number, ending)]
     return TurnClosing(
         id=closing.turn_id,
         fence=closing.fence,
@@ -120,8 +94,17 @@ def _row(closing: Closing) -> TurnClosing:
         error_kind=ending.kind if isinstance(ending, Failed) else None,
         error=ending.message if isinstance(ending, Failed) else None,
         usage=ending.usage,
-        reference_total=closing.reference_total,
         timings_ms={name: round(value, 3) for name, value in closing.timings_ms.items()},
+        duration_s=closing.duration_s,
+        first_number=events[0][0],
+        last_number=closing.number,
+        events=encode(events),
+        content=ending.content,
+        reasoning=closing.reasoning,
+        references=closing.references,
+        reference_total=closing.reference_total,
+        cited=ending.cited,
+        calls=closing.calls,
     )
 
 

@@ -8,9 +8,9 @@ import structlog
 
 from app.domain.ids import ProcessId, new_id
 from app.engine.closing import take_over
+from app.engine.failures import DATABASE_FAILURES
 from app.engine.turns import TurnEngine
 from app.llm.base import TokenCounter
-from repositories.failures import DATABASE_FAILURES
 from repositories.idempotency import KEPT_S
 from repositories.unit_of_work import Database
 

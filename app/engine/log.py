@@ -9,7 +9,7 @@ import structlog
 from app.domain.events import Numbered, TurnEvent
 from app.domain.ids import TenantId, TurnId
 from app.engine.codec import encode
-from repositories.failures import DATABASE_FAILURES
+from app.engine.failures import DATABASE_FAILURES
 from repositories.turn_events import LogEntry
 from repositories.unit_of_work import Database
 
@@ -135,6 +135,7 @@ class LogWriter:
     async def write(self) -> None:
         """Write what has gathered, in one transaction."""
         async with self._writing:
+            self._work.set()  # `run` may be waiting on it while somebody else writes
             self._work, self._full, self._gathered_bytes = anyio.Event(), anyio.Event(), 0
             batch = [(turn_log, len(turn_log.events)) for turn_log in self._dirty.values()]
             delivered, self._delivered = self._delivered, {}

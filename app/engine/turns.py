@@ -16,14 +16,14 @@ from app.domain.ids import ProcessId, SessionId, TenantId, TurnId, new_turn_id
 from app.domain.models import ChatMessage, Usage
 from app.domain.sessions import SessionMissing
 from app.domain.turns import SessionBusy, Turn, TurnLost, TurnMissing, TurnState
-from app.engine.ask import Ask
+from app.engine.ask import Ask, Recognition
 from app.engine.closing import CloseFailed, Closing, close, close_once, settle
 from app.engine.draft import Draft, storable
 from app.engine.log import LogWriter, TurnLog
 from app.engine.observer import TurnObserver
 from app.engine.wakeups import Wakeups
 from app.llm.base import TokenCounter
-from repositories.turns import NewTurn
+from repositories.turns import KnownChat, NewTurn, Opening
 from repositories.unit_of_work import Database, UnitOfWork
 
 log = structlog.get_logger()
@@ -179,9 +179,7 @@ class TurnEngine:
             KeyReused: the Idempotency-Key came with another request.
             Unavailable: the process is draining.
         """
-        tasks = self._tasks
-        if tasks is None or self._is_draining:
-            raise Unavailable("The service is shutting down; please try again.", retry_after_s=1)
+        self._check_open()
         begun = time.perf_counter()
         give_up_at = anyio.current_time() + self._config.lock_timeout_s
         while True:
@@ -200,6 +198,38 @@ class TurnEngine:
             if known is not None:
                 known.retry_count = ask.recognition.retry_count
             return turn_id, ask
+        self._begin(turn_id, ask, history, created_at, begun)
+        return turn_id, ask
+
+    async def open_known(self, ask: Ask) -> TurnId | None:
+        """Store the question and begin the answer in one round trip, if the chat is still as the ask knows it.
+
+        None, and nothing stored, when the chat has changed. Only for a new question of a caller who keeps the
+        history: whoever names a session, or may be repeating a call, goes through `open_prepared`.
+
+        Raises:
+            Unavailable: the process is draining.
+        """
+        self._check_open()
+        begun = time.perf_counter()
+        turn_id, created_at = new_turn_id(), datetime.now(UTC)
+        known = KnownChat(updated_at=ask.chat.updated_at, dataset_count=len(ask.chat.datasets))
+        async with self.database.turns_alone(ask.tenant_id) as turns:
+            opening = await turns.open(self._new_turn(ask, turn_id, created_at), known)
+        if opening is not Opening.OPENED:
+            return None
+        self._begin(turn_id, ask, ask.history, created_at, begun)
+        return turn_id
+
+    def _check_open(self) -> None:
+        if self._tasks is None or self._is_draining:
+            raise Unavailable("The service is shutting down; please try again.", retry_after_s=1)
+
+    def _begin(
+        self, turn_id: TurnId, ask: Ask, history: Sequence[ChatMessage], created_at: datetime, begun: float
+    ) -> None:
+        """Let a stored question be answered."""
+        assert self._tasks is not None  # noqa: S101 (`_check_open`)
         turn_log = TurnLog(ask.tenant_id, turn_id, fence=1)
         draft = Draft(turn_log, self.writer)
         draft.timings_ms["open"] = (time.perf_counter() - begun) * 1000
@@ -214,24 +244,13 @@ class TurnEngine:
             created_s=running.created_s,
         )
         self.writer.note(turn_log, [started], 0)
-        tasks.start_soon(self._drive, turn_id, running, history)
-        return turn_id, ask
+        self._tasks.start_soon(self._drive, turn_id, running, history)
 
-    async def _store_question(
-        self, unit: UnitOfWork, ask: Ask
-    ) -> tuple[TurnId, Sequence[ChatMessage], datetime | None]:
-        """Write the question and its turn; no time means that the turn was there already."""
-        turn_id, session_id, created_at = new_turn_id(), _session_of(ask), datetime.now(UTC)
+    def _new_turn(self, ask: Ask, turn_id: TurnId, created_at: datetime) -> NewTurn:
         known = ask.recognition
-        found = await _found_again(unit, ask, turn_id)
-        if found is not None:
-            return found, (), None
-        if ask.new_session is not None:
-            await unit.sessions.add(ask.new_session.session, next_position=1)
-            await unit.messages.add_opener(ask.new_session.session.id, new_turn_id(), ask.new_session.opener)
-        turn = NewTurn(
+        return NewTurn(
             id=turn_id,
-            session_id=session_id,
+            session_id=_session_of(ask),
             chat_id=ask.chat.id,
             api_key_id=ask.key_id,
             owner=self.process_id,
@@ -243,10 +262,23 @@ class TurnEngine:
             prompt_version=ask.prompt_version,
             created_at=created_at,
         )
-        if not await unit.turns.open(turn):
-            if session_id is None or await unit.sessions.get(session_id) is None:
-                raise SessionMissing("Session does not exist")
+
+    async def _store_question(
+        self, unit: UnitOfWork, ask: Ask
+    ) -> tuple[TurnId, Sequence[ChatMessage], datetime | None]:
+        """Write the question and its turn; no time means that the turn was there already."""
+        turn_id, session_id, created_at = new_turn_id(), _session_of(ask), datetime.now(UTC)
+        found = await _found_again(unit, ask, turn_id)
+        if found is not None:
+            return found, (), None
+        if ask.new_session is not None:
+            await unit.sessions.add(ask.new_session.session, next_position=1)
+            await unit.messages.add_opener(ask.new_session.session.id, new_turn_id(), ask.new_session.opener)
+        opening = await unit.turns.open(self._new_turn(ask, turn_id, created_at))
+        if opening is Opening.BUSY and session_id is not None:
             raise _Busy(session_id)
+        if opening is not Opening.OPENED:
+            raise SessionMissing("Session does not exist")
         history = ask.history
         if ask.session_id is not None:
             history = await unit.messages.history(ask.session_id, but=turn_id, most=_HISTORY_MESSAGES)
@@ -280,6 +312,7 @@ class TurnEngine:
     async def _end(self, turn_id: TurnId, running: RunningTurn, outcome: _Outcome) -> None:
         draft, ask = running.draft, running.ask
         running.failure = outcome.error
+        closing: Closing | None = None
         try:
             await settle(draft, self._counter)
             ending = _ending(outcome, draft)
@@ -308,7 +341,8 @@ class TurnEngine:
             log.warning("turn_lost", turn=turn_id)
         except CloseFailed:
             log.error("turn_not_closed_yet", turn=turn_id)
-            self._unclosed[turn_id] = closing
+            if closing is not None:
+                self._unclosed[turn_id] = closing
         except Exception as error:
             log.error("turn_close_broke", turn=turn_id, exc_info=error)
         finally:
@@ -414,6 +448,11 @@ class TurnEngine:
     def _stop(self, running: RunningTurn) -> None:
         running.is_stopping = True
         running.scope.cancel()
+
+    def delivered(self, ask: Recognition, tenant_id: TenantId, turn_id: TurnId) -> None:
+        """Note that an answer left whole for a caller who may ask for it again; others need no note."""
+        if ask.retry_count is not None:
+            self.writer.note_delivered(tenant_id, turn_id)
 
     def follower_came(self, running: RunningTurn) -> None:
         """Count a follower in."""

@@ -16,6 +16,7 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from app.domain.errors import UpstreamFailed, UpstreamTimeout
+from app.net.deadline import Deadline
 
 
 class UpstreamUnreachable(UpstreamFailed):
@@ -40,7 +41,7 @@ class HttpConfig:
 class Answer:
     """One answer: its head is here, its body is read by the holder."""
 
-    __slots__ = ("_body", "_response", "content_type", "status")
+    __slots__ = ("_body", "_deadline", "_response", "content_type", "status")
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
@@ -48,6 +49,7 @@ class Answer:
         self._body: AsyncIterator[bytes] = response.aiter_bytes() if encoded else response.aiter_raw()
         self.status = response.status_code
         self.content_type = response.headers.get("content-type", "").lower()
+        self._deadline = Deadline()
 
     def header(self, name: str) -> str | None:
         """Return the value of a header, or None."""
@@ -57,13 +59,14 @@ class Answer:
     async def read(self, until_s: float) -> bytes:
         """Return what came in, or `b""` at the end of the body; wait no longer than loop time `until_s`.
 
+        All reads of an answer are made by one task.
+
         Raises:
             UpstreamTimeout: nothing came in time.
             UpstreamBroken: the connection broke.
         """
         try:
-            async with asyncio.timeout_at(until_s):
-                return await anext(self._body, b"")
+            return await self._deadline.hold(anext(self._body, b""), until_s)
         except TimeoutError as error:
             raise UpstreamTimeout("The model provider stopped sending.") from error
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:

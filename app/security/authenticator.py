@@ -3,16 +3,26 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from app.domain.errors import Forbidden, Unauthenticated
+import anyio
+import structlog
+from asyncpg import InterfaceError, PostgresError
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.domain.errors import Forbidden, Unauthenticated, Unavailable
 from app.domain.principals import Caller, KeyKind, StoredKey
 from app.security.keys import hash_secret
 from repositories.unit_of_work import Database
 
+log = structlog.get_logger()
+
 MEMORY_S = 0.9
 """A key that was revoked opens nothing a second later, on any process: nothing is believed longer than this."""
 
+_REFRESH_EVERY_S = 0.35
+_HOT_S = 30.0  # keys used this recently are read again before they are forgotten
 _MEMORY_KEYS = 10_000
 _TOUCH_EVERY_S = 60.0
 
@@ -21,8 +31,19 @@ class NoKey(Unauthenticated):
     """No Authorization header at all."""
 
 
+@dataclass(slots=True)
+class _Remembered:
+    key: StoredKey
+    read_at: float
+    used_at: float
+
+
 class Authenticator:
-    """Finds the caller behind a key; answers from memory for less than a second."""
+    """Finds the caller behind a key; answers from memory of less than a second.
+
+    While `run` runs, the keys in use are read again in good time, all in one statement, so that a request
+    seldom waits for its key.
+    """
 
     def __init__(
         self,
@@ -34,7 +55,7 @@ class Authenticator:
         self._database = database
         self._pepper = pepper
         self._monotonic = monotonic
-        self._memory: OrderedDict[bytes, tuple[float, StoredKey]] = OrderedDict()
+        self._memory: OrderedDict[bytes, _Remembered] = OrderedDict()
         self._touched: dict[str, float] = {}
 
     async def caller(self, header: str | None, kind: KeyKind = KeyKind.API) -> Caller:
@@ -53,20 +74,40 @@ class Authenticator:
         return Caller(tenant_id=key.tenant_id, key_id=key.id, kind=key.kind, scopes=key.scopes)
 
     async def _find(self, digest: bytes) -> StoredKey | None:
+        now = self._monotonic()
         remembered = self._memory.get(digest)
-        if remembered is not None and self._monotonic() - remembered[0] < MEMORY_S:
-            return remembered[1]
-        asked_at = self._monotonic()
-        async with self._database.dispatch() as dispatch:
-            key = await dispatch.find_key(digest)
-        if key is None:
-            self._memory.pop(digest, None)
+        if remembered is not None and now - remembered.read_at < MEMORY_S:
+            remembered.used_at = now
+            return remembered.key
+        found = await self._read([digest], now)
+        if digest not in found:
             return None
-        self._memory[digest] = (asked_at, key)
-        self._memory.move_to_end(digest)
         while len(self._memory) > _MEMORY_KEYS:
             self._memory.popitem(last=False)
-        return key
+        return found[digest]
+
+    async def _read(self, digests: list[bytes], asked_at: float) -> dict[bytes, StoredKey]:
+        """Read keys and remember them as of `asked_at`; those that are gone are forgotten."""
+        async with self._database.dispatch() as dispatch:
+            found = await dispatch.find_keys(digests)
+        for digest in digests:
+            before = self._memory.pop(digest, None)
+            if digest in found:
+                used_at = before.used_at if before is not None else asked_at
+                self._memory[digest] = _Remembered(found[digest], asked_at, used_at)
+        return found
+
+    async def run(self) -> None:
+        """Read the keys in use again and again, until cancelled."""
+        while True:
+            await anyio.sleep(_REFRESH_EVERY_S)
+            now = self._monotonic()
+            hot = [digest for digest, one in self._memory.items() if now - one.used_at < _HOT_S]
+            try:
+                if hot:
+                    await self._read(hot, now)
+            except (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutError, Unavailable) as error:
+                log.warning("keys_not_refreshed", error=str(error)[:300])  # requests read for themselves
 
     async def _touch(self, key: StoredKey) -> None:
         """Note the use of a key, at most once a minute (conversations.md 8.2)."""

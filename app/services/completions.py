@@ -1,7 +1,8 @@
 """From a caller's words to an ask the engine can run: everything checkable is checked here, before the first byte."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import orjson
 
 from app.domain.chats import Chat, ChatMissing
-from app.domain.errors import Invalid, Missing
-from app.domain.ids import ChatId, DatasetId, DocumentId, SessionId, TurnId, new_id, new_turn_id
+from app.domain.errors import Invalid, Missing, ParleyError
+from app.domain.ids import ChatId, DatasetId, DocumentId, SessionId, TenantId, TurnId, new_id, new_turn_id
 from app.domain.models import ChatMessage, GenerationOptions
 from app.domain.principals import Caller
 from app.domain.sessions import Session, SessionMissing
@@ -83,6 +84,7 @@ class Completions:
         self._engine = engine
         self._catalogue = catalogue
         self._config = config
+        self._remembered = RememberedChats()
 
     async def in_session(
         self, caller: Caller, chat_id: ChatId, question: Question, recognition: Recognition
@@ -135,10 +137,10 @@ class Completions:
         """
         *history, last = conversation.messages
 
-        async def prepare(unit: UnitOfWork) -> Ask:
+        def ask_of(chat: Chat) -> Ask:
             return self._ask(
                 caller,
-                await _owned(unit, chat_id),
+                chat,
                 text=last.content,
                 recognition=recognition,
                 variables=conversation.variables,
@@ -149,7 +151,30 @@ class Completions:
                 on_disconnect="stop",
             )
 
-        return await self._engine.open_prepared(caller.tenant_id, prepare)
+        async def prepare(unit: UnitOfWork) -> Ask:
+            chat = await _owned(unit, chat_id)
+            self._remembered.keep(chat)
+            return ask_of(chat)
+
+        opened = await self._open_remembered(caller, chat_id, recognition, ask_of)
+        return opened or await self._engine.open_prepared(caller.tenant_id, prepare)
+
+    async def _open_remembered(
+        self, caller: Caller, chat_id: ChatId, recognition: Recognition, ask_of: Callable[[Chat], Ask]
+    ) -> tuple[TurnId, Ask] | None:
+        """Open the turn with the chat as it was last seen; None when that will not do, and nothing was stored.
+
+        The opening statement checks that the chat is still so, and a refusal is only believed of a chat just read.
+        """
+        chat = self._remembered.chat(caller.tenant_id, chat_id)
+        if chat is None or recognition.idempotency_key is not None or recognition.retry_count:
+            return None
+        try:
+            ask = ask_of(chat)
+        except ParleyError:
+            return None
+        turn_id = await self._engine.open_known(ask)
+        return (turn_id, ask) if turn_id is not None else None
 
     def _ask(
         self,
@@ -229,6 +254,25 @@ class Completions:
                 body = orjson.dumps({"session_id": opened.session_id, "opener": opened.opener})
                 await unit.idempotency.keep(api_key_id=caller.key_id, key=key, status=200, body=body)
         return opened
+
+
+class RememberedChats:
+    """The chats asked lately, as they were when last read; whoever uses one checks that it is still so."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self._most = most
+        self._chats: OrderedDict[tuple[TenantId, ChatId], Chat] = OrderedDict()
+
+    def keep(self, chat: Chat) -> None:
+        """Remember a chat that was just read."""
+        self._chats[chat.tenant_id, chat.id] = chat
+        self._chats.move_to_end((chat.tenant_id, chat.id))
+        if len(self._chats) > self._most:
+            self._chats.popitem(last=False)
+
+    def chat(self, tenant_id: TenantId, chat_id: ChatId) -> Chat | None:
+        """Return a tenant's chat as it was last seen."""
+        return self._chats.get((tenant_id, chat_id))
 
 
 async def _owned(unit: UnitOfWork, chat_id: ChatId) -> Chat:

@@ -111,7 +111,7 @@ async def _first_tenant(database: Database, catalogue: ModelCatalogue, system: s
 async def _first_key(database: Database, pepper: bytes, chosen: str | None) -> str | None:
     """See that the first tenant has the chosen key, or any; return the one that was made now."""
     async with database.dispatch() as dispatch:
-        if chosen is not None and await dispatch.find_key(hash_secret(chosen, pepper)) is not None:
+        if chosen is not None and await dispatch.find_keys([hash_secret(chosen, pepper)]):
             return None
     try:
         async with database.unit(DEFAULT_TENANT) as unit:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import anyio
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
+from app.engine.failures import DATABASE_FAILURES
 from app.serving.children import child, command
 from app.serving.stopping import Stop
 from repositories.jobs import CHANNEL
@@ -48,7 +48,7 @@ class IngestKeeper:
         try:
             async with self._database.dispatch() as dispatch:
                 queue = await dispatch.jobs.queue()
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except DATABASE_FAILURES as error:
             log.warning("queue_not_seen", error=str(error)[:300])
             return False
         return queue.queued + queue.running > 0  # what runs may be the job of a worker that died

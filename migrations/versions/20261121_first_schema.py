@@ -3,6 +3,7 @@
 from alembic import context, op
 
 from app.db.walls import DISPATCH_ROLE, wall_statements
+from migrations.functions import FIRST_FUNCTIONS, FUNCTION_NAMES
 
 revision = "0001"
 down_revision = None
@@ -377,9 +378,13 @@ def upgrade() -> None:
             for statement in wall_statements(table):
                 op.execute(statement)
     op.execute(f"GRANT SELECT ON processes TO {DISPATCH_ROLE}")
+    for function in FIRST_FUNCTIONS:
+        op.execute(function)
 
 
 def downgrade() -> None:
+    for name in FUNCTION_NAMES:
+        op.execute(f"DROP FUNCTION {name}")
     for table in reversed(_tables()):
         op.execute(f"DROP TABLE {table}")
 

@@ -36,12 +36,14 @@ async def test_a_killed_service_loses_and_doubles_nothing(upstream: ScriptedUpst
 
 async def test_the_other_worker_closes_the_turns_of_a_killed_one(upstream: ScriptedUpstream, tmp_path: Path) -> None:
     """design.md 1.1: closed as failed, with the text so far, within 15 seconds; nobody else notices."""
+    broke: list[str] = []
+    states: list[str] = []
+    took = 99.0
     with parley_serve(tmp_path, upstream, workers=2) as service:
         async with httpx.AsyncClient(base_url=service.base_url, headers=service.auth, timeout=30) as client:
             made = await client.post("/api/v1/chats", json={"name": "two", "prompt": {"variables": [], "prompt": "Hi"}})
             path = f"/api/v1/chats/{made.json()['data']['id']}/completions"
             turn_ids: list[str] = []
-            broke: list[str] = []
 
             async def ask() -> None:
                 async with httpx.AsyncClient(base_url=service.base_url, headers=service.auth, timeout=30) as own:

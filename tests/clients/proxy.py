@@ -1,7 +1,7 @@
 """A TCP proxy that breaks the first connections off, after a chosen number of bytes in a chosen direction."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -27,7 +27,7 @@ class CuttingProxy:
         self.base_url = ""
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["CuttingProxy"]:
+    async def running(self) -> AsyncGenerator["CuttingProxy", None]:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         async with server:
             self.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -69,7 +69,7 @@ async def _pump(
             most = most - len(data) if most is not None else None
             sink.write(data)
             await sink.drain()
-        if most == 0 and source is not None:
+        if most == 0:
             with suppress(OSError):
                 await sink.drain()
     except OSError:

@@ -17,7 +17,7 @@ from tests.upstream.fixtures import ScriptedUpstream
 
 
 def client_of(service: Service, tenant: Tenant, chat: Chat, **more: Any) -> openai.AsyncOpenAI:
-    arguments = {"max_retries": 0, "timeout": 15, **more}
+    arguments: dict[str, Any] = {"max_retries": 0, "timeout": 15, **more}
     return openai.AsyncOpenAI(
         api_key=tenant.key, base_url=f"{service.base_url}/api/v1/chats_openai/{chat.id}", **arguments
     )
@@ -124,9 +124,7 @@ async def test_a_provider_that_refuses_is_told_by_status(
     """openai.md 1.6: before the first byte a failure is a status, and the envelope is whole."""
     async with client_of(service, tenant, chat) as client:
         with pytest.raises(error) as raised:
-            await client.chat.completions.create(  # type: ignore[call-overload]
-                model="mine", messages=user(scripted(**directive)), stream=has_stream
-            )
+            await client.chat.completions.create(model="mine", messages=user(scripted(**directive)), stream=has_stream)
     assert raised.value.status_code == status
     assert raised.value.request_id is not None
     body: Any = raised.value.response.json()
@@ -147,7 +145,7 @@ async def test_a_silent_provider_is_a_504(
         async with client_of(service, tenant, chat) as client:
             for has_stream in (True, False):
                 with anyio.fail_after(5), pytest.raises(openai.InternalServerError) as raised:
-                    await client.chat.completions.create(  # type: ignore[call-overload]
+                    await client.chat.completions.create(
                         model="mine", messages=user(scripted(stall_after=0)), stream=has_stream
                     )
                 assert raised.value.status_code == 504

@@ -164,6 +164,7 @@ async def test_legacy_streams_hold_the_whole_text_so_far(chat: Chat, client: htt
     for flag in ({"legacy": True}, {"stream_mode": "cumulative"}):
         question = scripted(text="To reset it", think="Hm. ")
         answer = await stream(client, "POST", path(chat), json={"question": question, **flag})
+        told: list[Any]
         *told, end, done = [one if isinstance(one, str) else one["data"] for one in answer.data]
         assert (end, done) == (True, "[DONE]")
         texts = [one["answer"] for one in told]
@@ -338,7 +339,8 @@ async def test_the_same_idempotency_key_gets_the_same_turn_again(
 
 async def test_usage_obeys_the_sum_law_and_is_the_providers(chat: Chat, client: httpx.AsyncClient) -> None:
     """openai.md 3.3, design.md 1.6."""
-    for directive, is_estimated in (({}, False), ({"no_usage": True}, True)):
+    tries: list[tuple[dict[str, Any], bool]] = [({}, False), ({"no_usage": True}, True)]
+    for directive, is_estimated in tries:
         question = scripted(text="Two words", think="One two three", **directive)
         answer = await client.post(path(chat), json={"question": question, "stream": False})
         turn = (await client.get(f"/api/v1/turns/{answer.headers['x-turn-id']}")).json()["data"]

@@ -1,6 +1,6 @@
 """An engine on a real database, with a scripted model behind it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -73,7 +73,7 @@ class Process:
         self.peers = Peers(database, self.listener, self.engine, self.lease)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["Process"]:
+    async def running(self) -> AsyncGenerator["Process"]:
         await self.lease.take()
         async with anyio.create_task_group() as tasks:
             await tasks.start(self.engine.run)
@@ -95,7 +95,7 @@ def make_process(fresh_database: DatabaseUrls, database: Database) -> MakeProces
 
 
 @pytest.fixture
-async def process(make_process: MakeProcess) -> AsyncIterator[Process]:
+async def process(make_process: MakeProcess) -> AsyncGenerator[Process]:
     async with in_a_task(make_process().running()) as running:
         yield running
 

@@ -306,9 +306,10 @@ async def test_the_ledger_and_the_day_agree_with_the_turn(
     engine: TurnEngine, database: Database, tenant: Tenant, ask: MakeAsk
 ) -> None:
     """design.md 1.6: statistics are sums of the ledger."""
-    for _ in range(3):
-        turn_id = await engine.open(ask(ScriptedChatModel(ModelText("One"), ModelText(" two"))))
+    turn_ids = [await engine.open(ask(ScriptedChatModel(ModelText("One"), ModelText(" two")))) for _ in range(3)]
+    for turn_id in turn_ids:
         await gather(engine, tenant, turn_id)
+    turn_id = turn_ids[-1]
     turn = await engine.get(tenant.id, turn_id)
     async with database.unit(tenant.id) as unit:
         connection = unit._connection

@@ -3,14 +3,13 @@
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.abc
 import pytest
 
 from app.domain.datasets import LeaseLost
@@ -37,7 +36,7 @@ async def until(is_so: Callable[[], Any], *, within_s: float = 20) -> None:
 
 
 @asynccontextmanager
-async def working(parts: WorkerParts) -> AsyncIterator[anyio.Event]:
+async def working(parts: WorkerParts) -> AsyncGenerator[anyio.Event]:
     """Run a worker beside the test; set the event to end it."""
     stop = anyio.Event()
     async with anyio.create_task_group() as tasks:

@@ -53,7 +53,7 @@ async def test_hits_are_ranked_once_and_sliced_globally(
 ) -> None:
     """knowledge.md 4.4 P; lexical hits are not limited by `top_k`."""
     if sent.get("page", 0) > 2**63:
-        assert await api.refusal("POST", "/retrieval", json={"question": "chunk", "dataset_ids": [fixture[0]], **sent})
+        await api.refusal("POST", "/retrieval", json={"question": "chunk", "dataset_ids": [fixture[0]], **sent})
         return
     found = await search(api, fixture[0], **sent)
 

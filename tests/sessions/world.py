@@ -68,18 +68,14 @@ async def add_turn(
                 error="The model went away." if failed else None,
                 usage=Usage(),
                 reference_total=len(references) if references is not None else None,
+                references=references or (),
+                cited=cited,
                 timings_ms={},
+                duration_s=0,
+                first_number=1,
+                last_number=1,
+                events=b"[]",
+                content=answer,
             )
         )
-        await unit.messages.add_answer(
-            turn_id=turn_id,
-            session_id=SessionId(session_id),
-            content=answer,
-            reasoning=None,
-            tokens=0,
-            duration_s=0,
-            rounds=1,
-        )
-        if references:
-            await unit.messages.add_references(turn_id, references, cited)
     return turn_id

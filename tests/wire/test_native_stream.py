@@ -155,7 +155,13 @@ def test_a_json_answer_has_its_thinking_inline() -> None:
 
 def test_the_opener_in_both_forms() -> None:
     """4.3."""
-    opened = {"answer": "Hi", "reference": {}, "audio_binary": None, "id": None, "session_id": SESSION}
+    opened: dict[str, object] = {
+        "answer": "Hi",
+        "reference": {},
+        "audio_binary": None,
+        "id": None,
+        "session_id": SESSION,
+    }
     assert opener_body(SESSION, "Hi") == {"code": 0, "data": opened}
     first, rest = opener_events(SESSION, "Hi").split(b"\n\n", 1)
     assert json.loads(first.removeprefix(b"data: ")) == {"code": 0, "message": "", "data": opened}

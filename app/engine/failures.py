@@ -3,5 +3,7 @@
 from asyncpg import InterfaceError, PostgresError
 from sqlalchemy.exc import SQLAlchemyError
 
-DATABASE_FAILURES = (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutError)
+from app.domain.errors import Unavailable
+
+DATABASE_FAILURES = (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutError, Unavailable)
 """Some statements go through SQLAlchemy and some straight to the driver (`statements.py`): each raises its own."""

@@ -1,0 +1,101 @@
+"""Every refusal has an answer in every dialect (conversations.md 1.2, 1.3; openai.md 1.6)."""
+
+import importlib
+import pkgutil
+
+import pytest
+
+import app
+import migrations
+import repositories
+import routers
+from app.domain.errors import Kind, ParleyError
+from app.wire.errors import OPENAI_TYPES, Dialect, error_body, error_headers, refusal
+
+NATIVE = {
+    Kind.INVALID: (400, 102),
+    Kind.CONFLICT: (400, 102),
+    Kind.TOO_LARGE: (413, 102),
+    Kind.UNAUTHENTICATED: (401, 103),
+    Kind.FORBIDDEN: (403, 104),
+    Kind.MISSING: (404, 105),
+    Kind.LIMITED: (429, 429),
+    Kind.UNAVAILABLE: (503, 500),
+    Kind.UPSTREAM: (500, 500),
+    Kind.UPSTREAM_REFUSED: (500, 500),
+    Kind.UPSTREAM_LIMITED: (500, 500),
+    Kind.UPSTREAM_TIMEOUT: (500, 500),
+    Kind.INTERNAL: (500, 500),
+}
+
+
+def every_error() -> list[type[ParleyError]]:
+    """Return `ParleyError` and everything below it, once every module of ours is imported."""
+    for package in (app, routers, repositories, migrations):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith(("__main__", ".env")) and ".versions" not in module.name:
+                importlib.import_module(module.name)
+    found: list[type[ParleyError]] = []
+    waiting: list[type[ParleyError]] = [ParleyError]
+    while waiting:
+        one = waiting.pop()
+        found.append(one)
+        waiting += one.__subclasses__()
+    return sorted({one for one in found if one.__module__.split(".")[0] != "tests"}, key=lambda one: one.__qualname__)
+
+
+def bare(error: type[ParleyError]) -> ParleyError:
+    """Return an error of this class, however it is made elsewhere."""
+    one = error.__new__(error)
+    ParleyError.__init__(one, "Something is wrong.", param="a.b", retry_after_s=0.2)
+    return one
+
+
+def test_every_kind_has_its_number_in_the_native_table() -> None:
+    """conversations.md 1.3."""
+    assert {kind: (refusal(kind, Dialect.NATIVE).status, refusal(kind, Dialect.NATIVE).code) for kind in Kind} == NATIVE
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+@pytest.mark.parametrize("error", every_error(), ids=lambda one: one.__name__)
+def test_every_error_has_an_answer_in_every_dialect(error: type[ParleyError], dialect: Dialect) -> None:
+    one = bare(error)
+    told = refusal(one.kind, dialect)
+    body = error_body(one, dialect)
+    assert 400 <= told.status < 600
+    assert told.code in (102, 103, 104, 105, 429, 500)
+    assert {key: body[key] for key in ("code", "message", "data")} == {
+        "code": told.code,
+        "message": "Something is wrong.",
+        "data": None,
+    }
+    if dialect is Dialect.OPENAI_CHAT:
+        assert body["error"] == {
+            "message": "Something is wrong.",
+            "type": OPENAI_TYPES[one.kind],
+            "param": "a.b",
+            "code": told.code,
+        }
+    else:
+        assert set(body) == {"code", "message", "data"}
+    assert error_headers(one) == {"Retry-After": "1"}
+
+
+def test_a_hint_to_come_back_is_whole_seconds_within_a_minute() -> None:
+    """openai.md 1.7: longer waits make some clients retry at once."""
+    for given, told in ((0.0, "1"), (1.4, "1"), (30, "30"), (3600, "60")):
+        assert error_headers(ParleyError("x", retry_after_s=given)) == {"Retry-After": told}
+    assert error_headers(ParleyError("x")) == {}
+
+
+def test_openai_clients_retry_only_what_may_work_again() -> None:
+    """openai.md 1.6: by status; a request of the caller's own making is never retried."""
+    retried = {kind for kind in Kind if refusal(kind, Dialect.OPENAI_CHAT).status in (408, 409, 429, *range(500, 600))}
+    assert retried == {
+        Kind.LIMITED,
+        Kind.UNAVAILABLE,
+        Kind.UPSTREAM,
+        Kind.UPSTREAM_LIMITED,
+        Kind.UPSTREAM_TIMEOUT,
+        Kind.INTERNAL,
+    }

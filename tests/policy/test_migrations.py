@@ -1,0 +1,91 @@
+"""The migrations make exactly the declared schema, and can be taken back and made again (style.md 2)."""
+
+from typing import Any
+
+import anyio
+import asyncpg
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection
+from sqlalchemy.dialects.postgresql.base import ischema_names
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from app.db import conversations, identity, knowledge, work
+from app.db.metadata import Vector, metadata
+from app.db.roles import APP_ROLE, create_database
+from migrations.run import upgrade
+from tests.pg import DatabaseServer, DatabaseUrls
+
+REGISTERED = (conversations, identity, knowledge, work)  # importing them puts their tables into the metadata
+
+
+def _is_vector_index(difference: Any) -> bool:
+    """One partial index for each length of vectors is made as it is needed (design.md 4): none is declared."""
+    return difference[0] == "remove_index" and str(difference[1].name).startswith("ix_chunks_embedding_")
+
+
+async def differences(urls: DatabaseUrls) -> list[object]:
+    names: dict[str, Any] = ischema_names
+    names["vector"] = Vector
+    engine = create_async_engine(urls.owner)
+
+    def compare(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": False})
+        return [one for one in compare_metadata(context, metadata) if not _is_vector_index(one)]
+
+    try:
+        async with engine.connect() as connection:
+            return await connection.run_sync(compare)
+    finally:
+        await engine.dispose()
+
+
+SHAPE = """
+    SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
+        SELECT format('%s.%s %s %s %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+                      pg_get_expr(d.adbin, d.adrelid)) AS line
+        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+        LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
+        UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+        UNION ALL SELECT format('%s %s %s', tablename, policyname, qual) FROM pg_policies
+        UNION ALL SELECT format('%s %s', conrelid::regclass, pg_get_constraintdef(oid)) FROM pg_constraint
+                  WHERE connamespace = 'public'::regnamespace
+        UNION ALL SELECT format('%s %s %s %s', table_name, column_name, grantee, privilege_type)
+                  FROM information_schema.column_privileges WHERE table_schema = 'public'
+    ) lines
+"""
+
+
+async def shape(urls: DatabaseUrls) -> str:
+    connection = await asyncpg.connect(urls.superuser.replace("+asyncpg", ""))
+    try:
+        return str(await connection.fetchval(SHAPE))
+    finally:
+        await connection.close()
+
+
+async def test_the_migrated_schema_is_the_declared_one(fresh_database: DatabaseUrls) -> None:
+    assert await differences(fresh_database) == []
+
+
+async def test_down_to_nothing_and_up_again_makes_the_same_schema(fresh_database: DatabaseUrls) -> None:
+    """Columns, defaults, indexes, constraints, policies and grants alike."""
+    before = await shape(fresh_database)
+    assert "tenant_wall" in before
+
+    await upgrade(fresh_database.owner, APP_ROLE, "base")
+    assert "tenant_wall" not in await shape(fresh_database)
+    await upgrade(fresh_database.owner, APP_ROLE)
+
+    assert await shape(fresh_database) == before
+
+
+async def test_migrating_twice_at_once_does_it_once(postgres_server: DatabaseServer) -> None:
+    """Several processes start together on a new database."""
+    async with postgres_server.database() as urls:
+        await create_database(postgres_server.admin_url, urls.name)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(upgrade, urls.owner, APP_ROLE)
+        assert await differences(urls) == []
