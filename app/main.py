@@ -68,6 +68,8 @@ def _app(edge: EdgeConfig, web: WebConfig) -> FastAPI:
         version=_version(),
         default_response_class=OrjsonResponse,
         redirect_slashes=False,
+        docs_url=None,  # FastAPI's pages load their scripts from elsewhere: `routers/health.py` has one that does not
+        redoc_url=None,
     )
     errors.install(app)
     for module in ROUTERS:

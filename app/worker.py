@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.abc
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from app.domain.datasets import ClaimedJob, LeaseLost
+from app.engine.failures import DATABASE_FAILURES
 from app.ingest.blobs import BlobStore
 from app.ingest.jobs import ParseJobs, RetryConfig
 from app.ingest.pipeline import Pipeline, PipelineConfig
@@ -130,7 +130,7 @@ class _Worker:
                     job = await dispatch.jobs.claim(
                         owner=self._parts.owner, kinds=[PARSE], lease_s=self._config.lease_s
                     )
-        except (DBAPIError, OSError) as error:
+        except DATABASE_FAILURES as error:
             log.warning("claim_failed", error=str(error))
         return job
 
@@ -159,7 +159,7 @@ class _Worker:
     async def _hand_back(self, job: ClaimedJob) -> None:
         try:
             await self._jobs.give_back(job)
-        except (LeaseLost, DBAPIError, OSError) as error:
+        except (LeaseLost, *DATABASE_FAILURES) as error:
             log.info("job_not_handed_back", job=job.id, error=type(error).__name__)
 
     async def _heartbeat(self) -> None:
@@ -174,7 +174,7 @@ class _Worker:
             try:
                 async with self._parts.database.dispatch() as dispatch:
                     kept = await dispatch.jobs.renew([each.job for each in mine], lease_s=self._config.lease_s)
-            except (DBAPIError, OSError) as error:
+            except DATABASE_FAILURES as error:
                 log.warning("heartbeat_failed", error=str(error))
                 continue
             for each in mine:

@@ -9,9 +9,10 @@ from app.services.documents import list_chunks
 from app.wire import knowledge
 from app.wire.envelope import success
 from routers.deps import KeyedRoute, Unit
+from routers.responses import ERRORS
 from schemas.bodies import UrlText
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["chunks"])
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["chunks"], responses=ERRORS)
 
 _PAGE_SIZE_OF_ZERO = 10  # what the search engine upstream makes of it (knowledge.md 3.2)
 _MOST = 2**62

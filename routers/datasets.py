@@ -19,6 +19,7 @@ from app.services.datasets import (
 from app.wire import knowledge
 from app.wire.envelope import success
 from routers.deps import Caller, DatabaseDep, KeyedRoute, RepeatableCall, Unit
+from routers.responses import ERRORS
 from schemas.bodies import UrlText
 from schemas.datasets import DatasetCreate, DatasetDeletion, DatasetQuery, DatasetUpdate, Uuid1
 
@@ -33,7 +34,7 @@ async def _only_json(request: Request) -> None:
         raise Invalid(f"Unsupported content type: Expected application/json, got {kind or None}")
 
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["datasets"])
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["datasets"], responses=ERRORS)
 OnlyJson = Depends(_only_json)
 
 

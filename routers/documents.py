@@ -18,11 +18,12 @@ from app.wire.envelope import success
 from app.wire.errors import Dialect, refusal
 from repositories.documents import ORDERINGS
 from routers.deps import Caller, DatabaseDep, Edge, KeyedRoute, OrjsonResponse, Unit
+from routers.responses import ERRORS
 from routers.uploads import pieces_of, uploaded_files
 from schemas.bodies import UrlText
 from schemas.documents import DocumentDeletion, ParseBody
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["documents"])
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["documents"], responses=ERRORS)
 
 _MOST = 2**62  # Postgres counts rows in 64 bits
 _PAGE_MOST = 2**31

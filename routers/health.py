@@ -9,18 +9,27 @@ from typing import Annotated, Literal
 import anyio
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse
 
 from app.domain.errors import Forbidden, Missing
 from app.engine.turns import TurnEngine
 from app.llm.catalogue import ModelCatalogue
 from app.llm.entries import ModelKind
 from app.telemetry.metrics import CONTENT_TYPE, METRICS, Metrics
+from app.wire.reference_page import reference_page
 from repositories.unit_of_work import Database
 from routers.deps import OrjsonResponse
 
 log = structlog.get_logger()
 
 router = APIRouter(tags=["machines"])
+
+
+@router.get("/docs", include_in_schema=False)
+async def show_reference(request: Request) -> HTMLResponse:
+    """Show every route; the page needs nothing from elsewhere."""
+    return HTMLResponse(reference_page(request.app.openapi()))
+
 
 Exposure = Literal["on", "off", "public"]
 CheckMigrations = Callable[[], Awaitable[None]]

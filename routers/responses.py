@@ -18,6 +18,7 @@ def _told(description: str) -> dict[str, Any]:
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": _told("Another refusal."),  # also keeps the framework from promising a 422 that never comes
     400: _told("The request cannot be served as written."),
     401: _told("No key, or one nobody knows."),
     403: _told("The key may not do this."),

@@ -9,9 +9,10 @@ from app.services.retrieval import read_request, retrieve
 from app.wire import knowledge
 from app.wire.envelope import success
 from routers.deps import SCOPE_READ, Caller, DatabaseDep, KeyedRoute
+from routers.responses import ERRORS
 from schemas.retrieval import RetrievalBody
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["retrieval"])
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["retrieval"], responses=ERRORS)
 
 
 @router.post("/retrieval", openapi_extra=SCOPE_READ)

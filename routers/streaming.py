@@ -35,6 +35,7 @@ AppStatus.enable_automatic_graceful_drain = False  # a shutdown ends turns, and 
 FIRST_PIECE_BUDGET_S = 10.0
 """How long the status line waits for a first piece, in seconds (openai.md 1.9)."""
 
+_NEVER_S = 10**8
 _SEND_TIMEOUT_S = 60.0  # a reader this slow is gone
 SSE_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
@@ -107,7 +108,7 @@ def respond(content: AsyncGenerator[bytes, None], edge: EdgeConfig, turn_id: Tur
     return EventStream(
         content,
         headers=headers,
-        ping=int(edge.ping_s) if edge.ping_s >= 1 else 10**8,
+        ping=edge.ping_s or _NEVER_S,
         ping_message_factory=lambda: ServerSentEvent(comment="ping", sep="\n"),
         send_timeout=_SEND_TIMEOUT_S,
     )

@@ -31,6 +31,10 @@ class Api:
         """Return the data of an answer; `request` is as for httpx."""
         return self._data(self._client.post(path, **request))
 
+    def put(self, path: str, **request: Any) -> Any:
+        """Return the data of an answer; `request` is as for httpx."""
+        return self._data(self._client.put(path, **request))
+
     @contextmanager
     def stream(self, path: str, body: Any) -> Generator[httpx.Response, None, None]:
         """Give an answer that is still coming."""

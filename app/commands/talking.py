@@ -21,6 +21,7 @@ _POLL_S = 0.5
 def ingest(
     paths: Annotated[list[Path], typer.Argument(help="Files and folders.", exists=True)],
     dataset: Annotated[str, typer.Option(help="Name of the dataset; it is made if there is none.")],
+    chat: Annotated[str | None, typer.Option(help="Let this assistant answer from it; made if there is none.")] = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -40,6 +41,8 @@ def ingest(
             progress.advance(bar)
         client.post(f"/datasets/{found['id']}/chunks", json={"document_ids": document_ids})
         ended = _await_parsed(client, found["id"], document_ids, progress)
+        if chat is not None and any(one["chunk_count"] for one in ended):
+            _attach(client, chat, found["id"])
     failed = [one for one in ended if one["run"] != "DONE"]
     if as_json:
         told = [{name: one[name] for name in ("id", "name", "run", "chunk_count", "token_count")} for one in ended]
@@ -51,6 +54,15 @@ def ingest(
         sys.stderr.write(f"parley: {one['name']}: {(one.get('progress_msg') or one['run']).strip().splitlines()[-1]}\n")
     if failed:
         raise typer.Exit(1)
+
+
+def _attach(client: Api, chat: str, dataset_id: str) -> None:
+    """Let an assistant answer from one more dataset."""
+    known = client.named("chats", chat)
+    if known is None:
+        client.post("/chats", json={"name": chat, "dataset_ids": [dataset_id]})
+        return
+    client.put(f"/chats/{known['id']}", json={"dataset_ids": list({*known["dataset_ids"], dataset_id})})
 
 
 def ask(

@@ -17,6 +17,7 @@ def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
         url,
         pool_size=pool_size,
         max_overflow=0,
+        pool_use_lifo=True,  # the connection used last is the warm one, here and in Postgres
         pool_timeout=10,
         pool_recycle=1800,
         json_serializer=_json,

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
-import asyncpg
 from sqlalchemy import make_url
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.embedded import SUPERUSER, EmbeddedPostgres, run_embedded
 from app.db.roles import APP_ROLE, OWNER_ROLE, create_database, create_roles
 from app.db.soundness import look_at_role
 from app.domain.errors import ParleyError
+from app.engine.failures import DATABASE_FAILURES
 from app.settings import Settings
 from migrations.run import check, upgrade
 
@@ -89,9 +88,10 @@ def reaching(url: str) -> Generator[None, None, None]:
     """
     try:
         yield
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError) as error:
+    except DATABASE_FAILURES as error:
         where = make_url(url)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        cause = error.__cause__ or error
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise DatabaseUnreachable(
             f"The database {where.database} at {where.host or where.query.get('host')}:{where.port or 5432} "
             f"(role {where.username}) cannot be used: {reason}"

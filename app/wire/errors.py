@@ -62,6 +62,8 @@ OPENAI_TYPES: dict[Kind, str] = {
     Kind.INTERNAL: "server_error",
 }
 
+_MESSAGE_CHARS = 2000
+
 UNEXPECTED = "Internal server error"
 
 
@@ -78,7 +80,14 @@ def refusal(kind: Kind, dialect: Dialect) -> Refusal:
 
 def error_body(error: ParleyError, dialect: Dialect) -> dict[str, Any]:
     """Return the body that tells of `error`."""
-    return body(dialect, refusal(error.kind, dialect).code, error.message, OPENAI_TYPES[error.kind], error.param)
+    return body(
+        dialect, refusal(error.kind, dialect).code, _short(error.message), OPENAI_TYPES[error.kind], error.param
+    )
+
+
+def _short(message: str) -> str:
+    """Cut a message that repeats something very long the caller sent."""
+    return message if len(message) <= _MESSAGE_CHARS else message[:_MESSAGE_CHARS] + "…"
 
 
 def body(dialect: Dialect, code: int, message: str, kind: str, param: str | None = None) -> dict[str, Any]:

@@ -184,8 +184,11 @@ def test_files_are_ingested_by_a_worker_that_comes_when_it_is_needed(service: Se
     told = json.loads(done.stdout)
     assert {(one["name"], one["run"]) for one in told["documents"]} == {("two.md", "DONE"), ("one.txt", "DONE")}
     assert _commands(service).count("app.serving.worker_process") == 1
-    again = parley(*arguments[:-1], env=service.env, folder=service.folder)
+    again = parley(*arguments[:-1], "--chat", "Zoo", env=service.env, folder=service.folder)
     assert again.stdout.startswith("2 documents, 2 chunks")
+    asked = parley("ask", "Otter?", "--chat", "Zoo", "--url", service.address, env=service.env, folder=service.folder)
+    assert asked.returncode == 0, asked.stderr
+    assert "one.txt" in asked.stdout + asked.stderr  # its source
 
 
 def _commands(service: Service) -> str:
