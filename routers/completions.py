@@ -1,15 +1,12 @@
 """Questions to an assistant in a session: the native dialect (conversations.md 4)."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
 from app.domain.events import Done, Stopped
 from app.domain.ids import ChatId, TurnId
-from app.domain.principals import Caller as Principal
-from app.engine.ask import Recognition
-from app.engine.turns import TurnEngine
 from app.services.completions import Opened, Overrides, Question
 from app.wire.native_stream import NativeStream, answer_body, opener_body, opener_events
-from routers.deps import SCOPE_CHAT, Caller, CompletionsDep, Edge, Engine, KeyedRoute, OrjsonResponse, Recognised
+from routers.deps import SCOPE_CHAT, KeyedRoute, OrjsonResponse, TurnCall, TurnCallDep
 from routers.responses import ERRORS
 from routers.streaming import SSE_HEADERS, await_turn, stream_turn
 from schemas.completions import CompletionCreate
@@ -18,24 +15,14 @@ router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["completions"
 
 
 @router.post("/chats/{chat_id}/completions", openapi_extra=SCOPE_CHAT, response_model=None)
-async def ask_in_session(
-    chat_id: ChatId,
-    body: CompletionCreate,
-    caller: Caller,
-    completions: CompletionsDep,
-    engine: Engine,
-    edge: Edge,
-    recognition: Recognised,
-    request: Request,
-) -> Response:
+async def ask_in_session(chat_id: ChatId, body: CompletionCreate, call: TurnCallDep) -> Response:
     """Ask an assistant, in a session that goes on or begins; answers as SSE or as one JSON object."""
-    turn_id = await completions.in_session(caller, chat_id, _question(body), recognition)
+    turn_id = await call.completions.in_session(call.caller, chat_id, _question(body), call.recognition)
     if isinstance(turn_id, Opened):
         return _opener(turn_id, body)
     if body.is_streaming:
-        writer = NativeStream(turn_id, is_cumulative=body.is_cumulative)
-        return await stream_turn(engine, edge, caller.tenant_id, turn_id, writer, recognition)
-    return await _whole(engine, request, caller, turn_id, recognition)
+        return await stream_turn(call, turn_id, NativeStream(turn_id, is_cumulative=body.is_cumulative))
+    return await _whole(call, turn_id)
 
 
 def _question(body: CompletionCreate) -> Question:
@@ -61,12 +48,10 @@ def _opener(opened: Opened, body: CompletionCreate) -> Response:
     return Response(events, media_type="text/event-stream", headers=SSE_HEADERS)
 
 
-async def _whole(
-    engine: TurnEngine, request: Request, caller: Principal, turn_id: TurnId, recognition: Recognition
-) -> Response:
-    answer = await await_turn(engine, request, caller.tenant_id, turn_id)
+async def _whole(call: TurnCall, turn_id: TurnId) -> Response:
+    answer = await await_turn(call, turn_id)
     assert isinstance(answer.ending, Done | Stopped)  # noqa: S101 (a failure was raised, a turn always ends)
     session_id = answer.started.session_id if answer.started is not None else None
     content = answer_body(turn_id, session_id, answer.found, answer.reasoning, answer.ending)
-    engine.delivered(recognition, caller.tenant_id, turn_id)
+    call.engine.delivered(call.recognition, call.caller.tenant_id, turn_id)
     return OrjsonResponse(content, headers={"X-Turn-Id": turn_id})

@@ -168,14 +168,34 @@ async def _engine(request: Request) -> TurnEngine:
     return engine
 
 
-async def _completions(request: Request) -> Completions:
-    completions: Completions = request.app.state.completions
-    return completions
-
-
-Recognised = Annotated[Recognition, Depends(_recognition)]
 Engine = Annotated[TurnEngine, Depends(_engine)]
-CompletionsDep = Annotated[Completions, Depends(_completions)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnCall:
+    """All that a route which opens a turn asks for, in one: each dependency costs, and this path is the hot one."""
+
+    request: Request
+    caller: Principal
+    engine: TurnEngine
+    completions: Completions
+    edge: EdgeConfig
+    recognition: Recognition
+
+
+async def _turn_call(request: Request) -> TurnCall:
+    state = request.app.state
+    return TurnCall(
+        request=request,
+        caller=request.state.caller,
+        engine=state.engine,
+        completions=state.completions,
+        edge=state.edge,
+        recognition=await _recognition(request),
+    )
+
+
+TurnCallDep = Annotated[TurnCall, Depends(_turn_call)]
 
 RepeatableCall = Annotated[Repeatable, Depends(repeatable)]
 

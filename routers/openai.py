@@ -1,21 +1,12 @@
 """One assistant as an OpenAI endpoint: point the official client's `base_url` at it (conversations.md 5.1)."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
 from app.domain.events import Done, Stopped
 from app.domain.ids import ChatId
 from app.services.completions import Conversation, Overrides
 from app.wire.openai_chat import OpenAIChatStream, completion_body
-from routers.deps import (
-    SCOPE_CHAT,
-    Caller,
-    CompletionsDep,
-    Edge,
-    Engine,
-    OpenAIKeyedRoute,
-    OrjsonResponse,
-    Recognised,
-)
+from routers.deps import SCOPE_CHAT, OpenAIKeyedRoute, OrjsonResponse, TurnCallDep
 from routers.responses import ERRORS
 from routers.streaming import await_turn, stream_turn
 from schemas.completions import OpenAIChatCreate
@@ -24,27 +15,18 @@ router = APIRouter(prefix="/api/v1", route_class=OpenAIKeyedRoute, tags=["OpenAI
 
 
 @router.post("/chats_openai/{chat_id}/chat/completions", openapi_extra=SCOPE_CHAT, response_model=None)
-async def complete_chat(
-    chat_id: ChatId,
-    body: OpenAIChatCreate,
-    caller: Caller,
-    completions: CompletionsDep,
-    engine: Engine,
-    edge: Edge,
-    recognition: Recognised,
-    request: Request,
-) -> Response:
+async def complete_chat(chat_id: ChatId, body: OpenAIChatCreate, call: TurnCallDep) -> Response:
     """Answer the last message of a conversation that the caller keeps; no session is read or written."""
-    conversation = _conversation(body, completions.known_model(body.model or ""))
-    turn_id, ask = await completions.stateless(caller, chat_id, conversation, recognition)
+    conversation = _conversation(body, call.completions.known_model(body.model or ""))
+    turn_id, ask = await call.completions.stateless(call.caller, chat_id, conversation, call.recognition)
     model = body.model or ""
     if body.is_streaming:
         has_usage = body.stream_options is not None and body.stream_options.include_usage is True
         writer = OpenAIChatStream(
             turn_id, model, ask.prompt_version, has_reference=body.has_reference, has_usage_chunk=has_usage
         )
-        return await stream_turn(engine, edge, caller.tenant_id, turn_id, writer, recognition)
-    answer = await await_turn(engine, request, caller.tenant_id, turn_id)
+        return await stream_turn(call, turn_id, writer)
+    answer = await await_turn(call, turn_id)
     assert answer.started is not None  # noqa: S101 (every turn starts)
     assert isinstance(answer.ending, Done | Stopped)  # noqa: S101 (a failure was raised, a turn always ends)
     content = completion_body(
@@ -57,7 +39,7 @@ async def complete_chat(
         answer.ending,
         has_reference=body.has_reference,
     )
-    engine.delivered(recognition, caller.tenant_id, turn_id)
+    call.engine.delivered(call.recognition, call.caller.tenant_id, turn_id)
     return OrjsonResponse(content, headers={"X-Turn-Id": turn_id})
 
 

@@ -24,10 +24,9 @@ from app.domain.errors import (
 from app.domain.events import Done, Failed, Numbered, ReasoningPiece, RetrievalDone, Stopped, TurnStarted
 from app.domain.ids import TenantId, TurnId
 from app.domain.models import Usage
-from app.engine.ask import Recognition
 from app.engine.follow import follow
 from app.engine.turns import TurnEngine
-from routers.deps import EdgeConfig
+from routers.deps import EdgeConfig, TurnCall
 from routers.event_stream import EventStream
 
 AppStatus.enable_automatic_graceful_drain = False  # a shutdown ends turns, and with them their streams, in its own time
@@ -65,26 +64,17 @@ class Answer:
     ending: Done | Stopped | Failed | None = None
 
 
-async def stream_turn(
-    engine: TurnEngine,
-    edge: EdgeConfig,
-    tenant_id: TenantId,
-    turn_id: TurnId,
-    writer: Writer,
-    recognition: Recognition,
-) -> EventStream:
+async def stream_turn(call: TurnCall, turn_id: TurnId, writer: Writer) -> EventStream:
     """Answer with the turn as it goes; a failure before its first piece is raised, and so becomes a status."""
-    failed = await engine.begun(tenant_id, turn_id, FIRST_PIECE_BUDGET_S)
+    failed = await call.engine.begun(call.caller.tenant_id, turn_id, FIRST_PIECE_BUDGET_S)
     if failed is not None:
         raise error_of(failed) if isinstance(failed, Failed) else failed
-    return respond(_bytes(engine, tenant_id, turn_id, writer, recognition), edge, turn_id)
+    return respond(_bytes(call, turn_id, writer), call.edge, turn_id)
 
 
-async def _bytes(
-    engine: TurnEngine, tenant_id: TenantId, turn_id: TurnId, writer: Writer, recognition: Recognition
-) -> AsyncGenerator[bytes, None]:
+async def _bytes(call: TurnCall, turn_id: TurnId, writer: Writer) -> AsyncGenerator[bytes, None]:
     try:
-        async with aclosing(follow(engine, tenant_id, turn_id)) as events:
+        async with aclosing(follow(call.engine, call.caller.tenant_id, turn_id)) as events:
             async for batch in events:
                 written = writer.write(list(batch))
                 if written:
@@ -92,7 +82,7 @@ async def _bytes(
     except ParleyError as error:  # the turn went away under us, with its session
         yield writer.write([(0, told(error))])
         return
-    engine.delivered(recognition, tenant_id, turn_id)
+    call.engine.delivered(call.recognition, call.caller.tenant_id, turn_id)
 
 
 def told(error: ParleyError) -> Failed:
@@ -114,7 +104,7 @@ def respond(content: AsyncGenerator[bytes, None], edge: EdgeConfig, turn_id: Tur
     )
 
 
-async def await_turn(engine: TurnEngine, request: Request, tenant_id: TenantId, turn_id: TurnId) -> Answer:
+async def await_turn(call: TurnCall, turn_id: TurnId) -> Answer:
     """Return the whole turn when it has ended; stop waiting when the caller goes away.
 
     Raises:
@@ -123,9 +113,9 @@ async def await_turn(engine: TurnEngine, request: Request, tenant_id: TenantId, 
     answer: Answer | None = None
     failure: ParleyError | None = None
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_cancel_when_gone, request, tasks.cancel_scope)
+        tasks.start_soon(_cancel_when_gone, call.request, tasks.cancel_scope)
         try:
-            answer = await _gathered(engine, tenant_id, turn_id)
+            answer = await _gathered(call.engine, call.caller.tenant_id, turn_id)
         except ParleyError as error:
             failure = error  # raised below: a task group would wrap it
         tasks.cancel_scope.cancel()

@@ -1,12 +1,12 @@
 """The only outgoing HTTP client: httpx over aiohttp, with deadlines, size caps and connection reuse."""
 
 import asyncio
-import http.cookiejar
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -92,7 +92,9 @@ class HttpClient:
 
     def __init__(self, config: HttpConfig | None = None) -> None:
         self.config = config or HttpConfig()
-        self._client = _new_client(self.config)
+        self._transport = _new_transport(self.config)
+        self._headers = {"user-agent": self.config.user_agent, "accept": "*/*", "accept-encoding": "identity"}
+        self._timeout = {"connect": self.config.connect_timeout_s, "read": None, "write": None, "pool": None}
 
     async def __aenter__(self) -> Self:
         return self
@@ -102,7 +104,7 @@ class HttpClient:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
     @asynccontextmanager
     async def send(
@@ -124,8 +126,7 @@ class HttpClient:
             UpstreamBroken: the peer hung up before it answered.
             UpstreamTimeout: no connection or no answer in time.
         """
-        request = self._client.build_request(method, url, content=content, headers=headers)
-        response = await self._head(request, until_s)
+        response = await self._head(self._request(method, url, content, headers), until_s)
         try:
             yield Answer(response)
         finally:
@@ -144,16 +145,31 @@ class HttpClient:
         async with self.send(method, url, until_s=until_s, content=content, headers=headers) as answer:
             return answer, await answer.read_all(until_s, max_bytes=self.config.max_answer_bytes)
 
+    def _request(
+        self, method: str, url: str, content: bytes | None, headers: Mapping[str, str] | None
+    ) -> httpx.Request:
+        """Build a request for the transport: no cookies, redirects or authentication, so nothing of a client's."""
+        try:
+            return httpx.Request(
+                method,
+                _parsed(url),
+                content=content,
+                headers=self._headers | dict(headers or {}),
+                extensions={"timeout": self._timeout},
+            )
+        except (httpx.InvalidURL, ValueError) as error:
+            raise _failure(error) from error
+
     async def _head(self, request: httpx.Request, until_s: float) -> httpx.Response:
         was_reused = _WAS_REUSED.set([])
         try:
             async with asyncio.timeout_at(until_s):
                 try:
-                    return await self._client.send(request, stream=True)
+                    return await self._transport.handle_async_request(request)
                 except (httpx.HTTPError, aiohttp.ClientError) as error:
                     if not (_WAS_REUSED.get() and _hung_up(error)):
                         raise
-                return await self._client.send(request, stream=True)
+                return await self._transport.handle_async_request(request)
         except TimeoutError as error:
             raise UpstreamTimeout("The model provider did not answer in time.") from error
         except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
@@ -171,8 +187,13 @@ async def _note_reuse(
     _WAS_REUSED.get([]).append(True)
 
 
-def _new_client(config: HttpConfig) -> httpx.AsyncClient:
-    """Build the one client of the house: the seam where the transport is chosen and addresses could be checked."""
+@lru_cache(maxsize=256)
+def _parsed(url: str) -> httpx.URL:
+    return httpx.URL(url)
+
+
+def _new_transport(config: HttpConfig) -> AiohttpTransport:
+    """Build the one transport of the house: the seam where it is chosen and addresses could be checked."""
     tls = ssl.create_default_context()  # the machine's roots, SSL_CERT_FILE included
     tls.load_verify_locations(certifi.where())
 
@@ -186,13 +207,7 @@ def _new_client(config: HttpConfig) -> httpx.AsyncClient:
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[tracing], read_bufsize=1 << 18
         )
 
-    return httpx.AsyncClient(
-        transport=AiohttpTransport(client=session, verify=tls),
-        timeout=httpx.Timeout(None, connect=config.connect_timeout_s),
-        headers={"user-agent": config.user_agent, "accept-encoding": "identity"},
-        cookies=http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[])),  # keeps none
-        trust_env=False,
-    )
+    return AiohttpTransport(client=session, verify=tls)
 
 
 def _hung_up(error: BaseException) -> bool:
