@@ -13,6 +13,12 @@ from app.domain.errors import ParleyError
 
 PREFIX = "PARLEY_"
 
+_RESERVED = frozenset({
+    "redis_url", "rate_limit", "rate_burst", "rate_window", "max_streams", "session_retention_days",
+    "max_session_messages", "on_full", "expose_prompt", "embed_origins",
+})  # fmt: skip
+"""Settings of the contract that a later version gives an effect."""
+
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -127,6 +133,11 @@ class Settings(BaseSettings):
         if self.rerank_base_url and not self.rerank_model:
             raise ValueError("PARLEY_RERANK_MODEL is needed beside PARLEY_RERANK_BASE_URL")
         return self
+
+    @property
+    def unused(self) -> list[str]:
+        """Settings that were given and do nothing in this version."""
+        return sorted(PREFIX + name.upper() for name in _RESERVED & self.model_fields_set)
 
     @property
     def is_embedded(self) -> bool:

@@ -232,7 +232,7 @@ def find_key() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; 1 with a line on stderr when it fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = os.environ.get("PARLEY_BASE_URL", "http://127.0.0.1:9380")
+    default = os.environ.get("DEMO_URL", "http://127.0.0.1:9380")
     parser.add_argument("--base-url", "--url", default=default, help=f"where the server is (default: {default})")
     parser.add_argument("--key", help="an API key (default: PARLEY_API_KEY, else the one in the data folder)")
     chosen = parser.parse_args(arguments)
