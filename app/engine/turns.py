@@ -4,23 +4,24 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol, TypedDict
+from typing import Protocol
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup
 
 from app.domain.errors import Broken, ParleyError, Unavailable, UpstreamTimeout
-from app.domain.events import Done, Ending, Failed, ReasoningPiece, Stopped, TextPiece, TurnStarted
+from app.domain.events import Ending, Failed, ReasoningPiece, TextPiece, TurnStarted
 from app.domain.ids import ProcessId, SessionId, TenantId, TurnId, new_turn_id
-from app.domain.models import ChatMessage, Usage
+from app.domain.models import ChatMessage
 from app.domain.sessions import SessionMissing
 from app.domain.turns import SessionBusy, Turn, TurnLost, TurnMissing, TurnState
 from app.engine.ask import Ask, Recognition
 from app.engine.closing import CloseFailed, Closing, close, close_once, settle
-from app.engine.draft import Draft, storable
+from app.engine.draft import Draft
 from app.engine.log import LogWriter, TurnLog
 from app.engine.observer import TurnObserver
+from app.engine.outcome import Outcome, ending_of
 from app.engine.wakeups import Wakeups
 from app.llm.base import TokenCounter
 from repositories.turns import KnownChat, NewTurn, Opening
@@ -77,19 +78,6 @@ class RunningTurn:
     retry_count: int | None = None  # of the newest call that asked for it
     failure: ParleyError | None = None
     ended: anyio.Event = field(default_factory=anyio.Event)
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    state: TurnState
-    error: ParleyError | None = None
-
-
-class _Told(TypedDict):
-    content: str
-    cited: tuple[int, ...]
-    usage: Usage
-    ended_s: float
 
 
 class TurnEngine:
@@ -292,30 +280,30 @@ class TurnEngine:
         with anyio.CancelScope(shield=True):
             await self._end(turn_id, running, outcome)
 
-    async def _answer(self, running: RunningTurn, history: Sequence[ChatMessage]) -> _Outcome:
+    async def _answer(self, running: RunningTurn, history: Sequence[ChatMessage]) -> Outcome:
         """Have the answer written; every way that can end is an outcome."""
         running.scope.deadline = deadline_s = anyio.current_time() + self._config.turn_timeout_s
         try:
             with running.scope:
                 await self._answerer.answer(running.ask, history, running.draft, deadline_s=deadline_s)
         except ParleyError as error:
-            return _Outcome(TurnState.FAILED, error)
+            return Outcome(TurnState.FAILED, error)
         except Exception as error:
             log.error("turn_broke", turn=running.log.turn_id, exc_info=error)
-            return _Outcome(TurnState.FAILED, Broken("Internal server error"))
+            return Outcome(TurnState.FAILED, Broken("Internal server error"))
         if not running.scope.cancelled_caught:
-            return _Outcome(TurnState.DONE)
+            return Outcome(TurnState.DONE)
         if running.is_stopping:
-            return _Outcome(TurnState.STOPPED)
-        return _Outcome(TurnState.FAILED, UpstreamTimeout(_TIMED_OUT))
+            return Outcome(TurnState.STOPPED)
+        return Outcome(TurnState.FAILED, UpstreamTimeout(_TIMED_OUT))
 
-    async def _end(self, turn_id: TurnId, running: RunningTurn, outcome: _Outcome) -> None:
+    async def _end(self, turn_id: TurnId, running: RunningTurn, outcome: Outcome) -> None:
         draft, ask = running.draft, running.ask
         running.failure = outcome.error
         closing: Closing | None = None
         try:
             await settle(draft, self._counter)
-            ending = _ending(outcome, draft)
+            ending = ending_of(outcome, draft)
             pending = await self.writer.take(running.log)
             duration_s = ending.ended_s - running.created_s
             closing = Closing(
@@ -503,16 +491,6 @@ async def _found_again(unit: UnitOfWork, ask: Ask, turn_id: TurnId) -> TurnId | 
         turn_id=turn_id,
     )
     return kept.turn_id if kept is not None else None
-
-
-def _ending(outcome: _Outcome, draft: Draft) -> Done | Stopped | Failed:
-    content = storable(draft.content)
-    told: _Told = {"content": content, "cited": draft.cited, "usage": draft.usage, "ended_s": time.time()}
-    if outcome.error is not None:
-        return Failed(**told, kind=outcome.error.kind.value, message=storable(outcome.error.message))
-    if outcome.state is TurnState.STOPPED:
-        return Stopped(**told)
-    return Done(**told, finish_reason=draft.finish_reason)
 
 
 def _session_of(ask: Ask) -> SessionId | None:

@@ -187,12 +187,12 @@ def _say_ready() -> None:
     os.write(1, READY)
 
 
-if __name__ == "__main__":
-    main()
-
-
 def _settle_memory() -> None:
     """Keep the collector off what was imported and built: it lives as long as the process, and is looked at no more."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
+
+
+if __name__ == "__main__":
+    main()

@@ -88,4 +88,4 @@ def test_no_part_of_a_key_leaves_its_folder(part: str) -> None:
         key = blob_key("tenant", part)
     except UnsafeKey:
         return
-    assert (Path("/root") / key).resolve().parent == Path("/root/tenant")
+    assert (Path("/srv") / key).resolve().parent == Path("/srv/tenant")

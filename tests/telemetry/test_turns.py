@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
+import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from app.domain.ids import TenantId, TurnId
@@ -39,7 +41,8 @@ class Answer:
         return sum((call.usage for call in self.calls), Usage())
 
 
-def test_an_ended_turn_is_counted_and_told_of_in_one_line() -> None:
+def test_an_ended_turn_is_counted_and_told_of_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.telemetry.turns.log", structlog.get_logger())  # another test may have set one up for good
     metrics = Metrics()
     call = ModelCall(
         kind="chat",
