@@ -42,7 +42,8 @@ class Answer:
 
 
 def test_an_ended_turn_is_counted_and_told_of_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.telemetry.turns.log", structlog.get_logger())  # another test may have set one up for good
+    structlog.reset_defaults()  # a command tested in this process may have set its own level,
+    monkeypatch.setattr("app.telemetry.turns.log", structlog.get_logger())  # and have had its logger made for good
     metrics = Metrics()
     call = ModelCall(
         kind="chat",
