@@ -17,6 +17,7 @@ from app.db.walls import DISPATCH_ROLE, TENANT_SETTING
 from app.domain.errors import Unavailable
 from app.domain.ids import TenantId
 from repositories.chats import ChatRepository
+from repositories.chunk_search import ChunkSearch
 from repositories.chunks import ChunkRepository
 from repositories.datasets import DatasetRepository
 from repositories.dispatch import DispatchRepository
@@ -108,8 +109,13 @@ class UnitOfWork:
 
     @cached_property
     def chunks(self) -> ChunkRepository:
-        """Chunks: stored, listed, searched."""
+        """Chunks: stored, listed, changed."""
         return ChunkRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def chunk_search(self) -> ChunkSearch:
+        """Searches among chunks."""
+        return ChunkSearch(self._connection, self.tenant_id)
 
     @cached_property
     def jobs(self) -> JobRepository:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.domain.ids import ChunkId, DatasetId, DocumentId
 from app.retrieval.query import QueryTerm, minimum_matches
 from app.retrieval.scoring import Candidate, candidates, term_weights
-from repositories.chunks import ChunkRepository, FoundChunk, SearchScope
+from repositories.chunk_search import ChunkSearch, FoundChunk, SearchScope
 
 _RETRY_SHARE = 0.1  # of a short question's terms that are enough when the usual share finds nothing
 _COMMON_SHARE = 0.1  # of a large dataset's chunks: a word in that many is common
@@ -53,7 +53,7 @@ class Pool:
 
 
 async def gather(
-    chunks: ChunkRepository,
+    chunks: ChunkSearch,
     question: Question,
     scope: SearchScope,
     *,
@@ -84,7 +84,7 @@ async def gather(
 
 
 async def _lexical(
-    chunks: ChunkRepository, question: Question, scope: SearchScope, *, chunk_count: int, config: SearchConfig
+    chunks: ChunkSearch, question: Question, scope: SearchScope, *, chunk_count: int, config: SearchConfig
 ) -> list[FoundChunk]:
     if not question.terms:
         return []

@@ -20,7 +20,7 @@ from app.retrieval.query import query_terms
 from app.retrieval.scoring import Candidate, Hit, HitPage, page_of, rank
 from app.retrieval.search import Pool, Question, SearchConfig, gather, key_of
 from app.retrieval.text_index import token_stream
-from repositories.chunks import ChunkBody, SearchScope
+from repositories.chunk_search import ChunkBody, SearchScope
 from repositories.unit_of_work import Database, UnitOfWork
 
 log = structlog.get_logger()
@@ -90,7 +90,7 @@ class Retriever:
                 if dataset_id not in known:
                     raise DatasetMissing(f"You don't own the dataset {dataset_id}.")
             if request.document_ids:
-                owned = await unit.chunks.owned(wanted, request.document_ids)
+                owned = await unit.chunk_search.owned(wanted, request.document_ids)
                 for document_id in request.document_ids:
                     if document_id not in owned:
                         raise DocumentMissing(f"The datasets don't own the document {document_id}")
@@ -145,9 +145,9 @@ class Retriever:
             if documents is not None and not documents:
                 return None
             if self._has_iterative_scans is None:
-                self._has_iterative_scans = await unit.chunks.has_iterative_scans()
+                self._has_iterative_scans = await unit.chunk_search.has_iterative_scans()
             pool = await gather(
-                unit.chunks,
+                unit.chunk_search,
                 question,
                 SearchScope(dataset_ids=dataset_ids, document_ids=documents),
                 chunk_count=sum(dataset.chunk_count for dataset in datasets),
@@ -167,7 +167,7 @@ class Retriever:
                 wanted: Sequence[Candidate] = pool.candidates
             else:
                 wanted = [hit.candidate for hit in self._page(pool, request).hits]
-            bodies = await unit.chunks.bodies([key_of(candidate) for candidate in wanted]) if wanted else {}
+            bodies = await unit.chunk_search.bodies([key_of(candidate) for candidate in wanted]) if wanted else {}
             return _Found(pool=pool, bodies={(str(a), str(b)): body for (a, b), body in bodies.items()})
 
     async def _documents(
@@ -181,7 +181,7 @@ class Retriever:
         asked = list(document_ids) or None
         if condition is None:
             return asked
-        held = await unit.chunks.metadata(dataset_ids)
+        held = await unit.chunk_search.metadata(dataset_ids)
         allowed = [document_id for document_id, fields in held.items() if condition.allows(fields)]
         return allowed if asked is None else [document_id for document_id in asked if document_id in set(allowed)]
 
