@@ -37,6 +37,7 @@ datasets = Table(
     Column("token_count", BigInteger, nullable=False, server_default="0"),
     Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
     Column("updated_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    Column("deleted_at", Moment),  # gone for everybody but the job that removes what it held
     ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], ondelete="CASCADE"),
     Index("uq_datasets_name", "tenant_id", text("lower(name)"), unique=True),
 )
@@ -68,6 +69,7 @@ documents = Table(
     Column("token_count", BigInteger, nullable=False, server_default="0"),
     Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
     Column("updated_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    Column("toc", JSONB),  # [{level, title, chunk_ids}] where the parser config asked for it
     ForeignKeyConstraint(["tenant_id", "dataset_id"], ["datasets.tenant_id", "datasets.id"], ondelete="CASCADE"),
     Index("ix_documents_dataset", "tenant_id", "dataset_id", "created_at"),
     Index("uq_documents_name", "tenant_id", "dataset_id", text("lower(name)"), unique=True),
@@ -110,6 +112,10 @@ chunks = Table(
     Column("is_available", Boolean, nullable=False, server_default=text("true")),
     Column("token_count", Integer, nullable=False),
     Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'")),  # of a row of a tag dataset
+    Column("tag_weights", JSONB, nullable=False, server_default=text("'{}'")),  # tag -> score
+    Column("cells", JSONB),  # the typed cells of a table row
+    Column("layer", SmallInteger, nullable=False, server_default="0"),  # 0 the document's text, from 1 summaries
     ForeignKeyConstraint(["tenant_id", "document_id"], ["documents.tenant_id", "documents.id"], ondelete="CASCADE"),
     Index("ix_chunks_dataset", "tenant_id", "dataset_id"),
     Index("ix_chunks_lexemes", "dataset_id", "lexemes", postgresql_using="gin"),

@@ -20,6 +20,8 @@ DISPATCH_GRANTS: dict[str, tuple[str, ...]] = {
     ),
     "turn_events": ("SELECT (tenant_id, turn_id, first_number, created_at)", "DELETE"),
     "idempotency": ("SELECT (tenant_id, api_key_id, key, created_at)", "DELETE"),
+    "model_answers": ("SELECT (tenant_id, key, created_at)", "DELETE"),
+    "stray_blobs": ("SELECT", "DELETE"),
 }
 
 

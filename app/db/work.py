@@ -36,6 +36,9 @@ jobs = Table(
     Column("fence", BigInteger, nullable=False, server_default="0"),
     Column("lease_until", Moment),
     Column("error", Text),
+    Column("progress", Double, nullable=False, server_default="0"),  # 0 to 1, -1 when it failed
+    Column("progress_msg", Text, nullable=False, server_default=""),
+    Column("began_at", Moment),
     Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
     Column("ended_at", Moment),
     ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], ondelete="CASCADE"),
@@ -108,3 +111,24 @@ idempotency = Table(
     Column("body", LargeBinary),
     Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
 )
+
+model_answers = Table(
+    "model_answers",
+    metadata,
+    tenant_column(),
+    Column("key", LargeBinary, primary_key=True),  # a hash of model, options and prompt
+    Column("answer", Text, nullable=False),
+    Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], ondelete="CASCADE"),
+)
+"""What background jobs heard from models: a job that goes on after a crash does not ask, or pay, twice."""
+
+stray_blobs = Table(
+    "stray_blobs",
+    metadata,
+    tenant_column(),
+    Column("key", Text, primary_key=True),
+    Column("due_at", Moment, nullable=False),
+    Index("ix_stray_blobs_due", "due_at"),
+)
+"""Blobs that no row names: written before an upload's bytes and when their owner is deleted; swept when due."""

@@ -3,10 +3,20 @@
 ParleyError
 ├── Invalid            the caller's request cannot be served as written
 │   ├── TooLarge       ... because it is over a size limit
-│   └── Conflict       ... because of what is going on right now; the same call may succeed later
-├── Unauthenticated    no key, or one nobody knows
+│   ├── Conflict       ... because of what is going on right now; the same call may succeed later
+│   ├── BadArgument    ... because a value breaks the rules of its field
+│   ├── WrongType      ... because a value is of another type than its field
+│   ├── Taken          ... because something else has that name already
+│   ├── Unsuitable     ... because this object is not of the sort the call is for
+│   └── NotTakenIn     ... because files of that sort are not accepted
+├── Unauthenticated    a key nobody knows
+│   ├── KeyAbsent      no key at all
+│   └── KeyMalformed   a header that holds none
 ├── Forbidden          a known key that may not do this
 ├── Missing            no such object, or another tenant's: the two look alike
+│   ├── NotPermitted   ... asked for by those who name what they may reach
+│   ├── NotAuthorized  ... asked for its derived data, such as the graph
+│   └── NotFound       ... a part of something that is there, or a file
 ├── Limited            a limit is used up for now
 ├── Unavailable        this process takes no new work (draining)
 ├── Broken             our own fault; the detail is in the log only
@@ -17,6 +27,7 @@ ParleyError
 """
 
 from enum import StrEnum
+from typing import Any
 
 
 class Kind(StrEnum):
@@ -40,16 +51,20 @@ class Kind(StrEnum):
 class ParleyError(Exception):
     """A failure a caller may be told about; `message` is fit to show.
 
-    `param` is the dotted path of the field at fault, if one is; `retry_after_s` a hint in seconds.
+    `param` is the dotted path of the field at fault, if one is; `retry_after_s` a hint in seconds. `done` is what was
+    done all the same, as it goes on the wire, where a call may succeed in part.
     """
 
     kind: Kind = Kind.INVALID
 
-    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after_s: float | None = None, done: Any = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.done = done
 
 
 class Invalid(ParleyError):
@@ -68,10 +83,38 @@ class Conflict(Invalid):
     kind = Kind.CONFLICT
 
 
+class BadArgument(Invalid):
+    """A value breaks the rules of its field."""
+
+
+class WrongType(Invalid):
+    """A value is of another type than its field."""
+
+
+class Taken(Conflict):
+    """Something else has that name already."""
+
+
+class Unsuitable(Invalid):
+    """The object is not of the sort the call is for."""
+
+
+class NotTakenIn(Invalid):
+    """Files of that sort are not accepted."""
+
+
 class Unauthenticated(ParleyError):
     """No key, a malformed one, or one nobody knows."""
 
     kind = Kind.UNAUTHENTICATED
+
+
+class KeyAbsent(Unauthenticated):
+    """The call came without a key."""
+
+
+class KeyMalformed(Unauthenticated):
+    """The header that should hold a key does not."""
 
 
 class Forbidden(ParleyError):
@@ -84,6 +127,18 @@ class Missing(ParleyError):
     """The object does not exist, or belongs to another tenant: the two look alike."""
 
     kind = Kind.MISSING
+
+
+class NotPermitted(Missing):
+    """It is not among the objects that the caller may reach."""
+
+
+class NotAuthorized(Missing):
+    """Derived data of an object that the caller may not reach."""
+
+
+class NotFound(Missing):
+    """A part of something that is there is not; or a file."""
 
 
 class Limited(ParleyError):
