@@ -12,11 +12,12 @@ import structlog
 from app.domain.datasets import ClaimedJob, LeaseLost
 from app.engine.failures import DATABASE_FAILURES
 from app.ingest.blobs import BlobStore
-from app.ingest.jobs import ParseJobs, RetryConfig
-from app.ingest.pipeline import Pipeline, PipelineConfig
+from app.ingest.job_kinds import JobParts, hand_back, job_handlers
+from app.ingest.pipeline import PipelineConfig
+from app.ingest.retrying import RetryConfig
 from app.llm.base import TokenCounter
 from app.llm.catalogue import ModelCatalogue
-from repositories.jobs import CHANNEL, PARSE
+from repositories.jobs import CHANNEL
 from repositories.listener import Listener
 from repositories.unit_of_work import Database
 
@@ -72,11 +73,15 @@ class _Worker:
     def __init__(self, parts: WorkerParts) -> None:
         self._parts = parts
         self._config = parts.config
-        self._jobs = ParseJobs(
-            database=parts.database,
-            catalogue=parts.catalogue,
-            pipeline=Pipeline(blobs=parts.blobs, tokens=parts.tokens, config=parts.config.pipeline),
-            retry=parts.config.retry,
+        self._handlers = job_handlers(
+            JobParts(
+                database=parts.database,
+                blobs=parts.blobs,
+                catalogue=parts.catalogue,
+                tokens=parts.tokens,
+                retry=parts.config.retry,
+                pipeline=parts.config.pipeline,
+            )
         )
         self._running: dict[str, _Running] = {}
         self._look = anyio.Event()  # there may be work to claim
@@ -128,7 +133,7 @@ class _Worker:
             with anyio.CancelScope(shield=True):  # a claim that was cut off would wait for its lease to end
                 async with self._parts.database.dispatch() as dispatch:
                     job = await dispatch.jobs.claim(
-                        owner=self._parts.owner, kinds=[PARSE], lease_s=self._config.lease_s
+                        owner=self._parts.owner, kinds=list(self._handlers), lease_s=self._config.lease_s
                     )
         except DATABASE_FAILURES as error:
             log.warning("claim_failed", error=str(error))
@@ -140,7 +145,7 @@ class _Worker:
         is_handed_back = False
         try:
             with running.scope:
-                await self._jobs.run(job)
+                await self._handlers[job.kind].run(job)
         except anyio.get_cancelled_exc_class():
             is_handed_back = True
             raise
@@ -158,7 +163,7 @@ class _Worker:
 
     async def _hand_back(self, job: ClaimedJob) -> None:
         try:
-            await self._jobs.give_back(job)
+            await hand_back(self._parts.database, job)
         except (LeaseLost, *DATABASE_FAILURES) as error:
             log.info("job_not_handed_back", job=job.id, error=type(error).__name__)
 

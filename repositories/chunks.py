@@ -17,18 +17,22 @@ _DELETE = text("""
 
 _ADD = text("""
     INSERT INTO chunks (tenant_id, document_id, id, dataset_id, section_id, ordinal, content, lexemes, embedding,
-        dimensions, important_keywords, questions, positions, is_available, token_count)
+        dimensions, important_keywords, questions, positions, is_available, token_count, tags, tag_weights, cells, layer,
+        doc_type, image_id)
     SELECT :tenant, :document_id, c.id, :dataset_id, c.section_id, c.ordinal, c.content, CAST(c.lexemes AS tsvector),
         CAST(c.embedding AS vector), vector_dims(CAST(c.embedding AS vector)),
         ARRAY(SELECT jsonb_array_elements_text(CAST(c.keywords AS jsonb))),
         ARRAY(SELECT jsonb_array_elements_text(CAST(c.questions AS jsonb))),
-        CAST(c.positions AS jsonb), c.is_available, c.token_count
+        CAST(c.positions AS jsonb), c.is_available, c.token_count,
+        ARRAY(SELECT jsonb_array_elements_text(CAST(c.tags AS jsonb))), CAST(c.tag_weights AS jsonb),
+        CAST(c.cells AS jsonb), c.layer, c.doc_type, c.image_id
     FROM unnest(CAST(:ids AS text[]), CAST(:section_ids AS text[]), CAST(:ordinals AS int[]),
         CAST(:contents AS text[]), CAST(:lexemes AS text[]), CAST(:embeddings AS text[]), CAST(:keywords AS text[]),
         CAST(:questions AS text[]), CAST(:positions AS text[]), CAST(:available AS boolean[]),
-        CAST(:token_counts AS int[]))
+        CAST(:token_counts AS int[]), CAST(:tags AS text[]), CAST(:tag_weights AS text[]), CAST(:cells AS text[]),
+        CAST(:layers AS smallint[]), CAST(:doc_types AS text[]), CAST(:image_ids AS text[]))
         AS c(id, section_id, ordinal, content, lexemes, embedding, keywords, questions, positions, is_available,
-             token_count)
+             token_count, tags, tag_weights, cells, layer, doc_type, image_id)
     ON CONFLICT (tenant_id, document_id, id) DO NOTHING
     RETURNING token_count
 """)
@@ -111,6 +115,12 @@ def _columns(chunks: Sequence[NewChunk]) -> dict[str, list[Any]]:
         "positions": [orjson.dumps(list(chunk.positions)).decode() for chunk in chunks],
         "available": [chunk.is_available for chunk in chunks],
         "token_counts": [chunk.token_count for chunk in chunks],
+        "tags": [orjson.dumps(list(chunk.tags)).decode() for chunk in chunks],
+        "tag_weights": [orjson.dumps(dict(chunk.tag_weights)).decode() for chunk in chunks],
+        "cells": [None if chunk.cells is None else orjson.dumps(dict(chunk.cells)).decode() for chunk in chunks],
+        "layers": [chunk.layer for chunk in chunks],
+        "doc_types": [chunk.doc_type for chunk in chunks],
+        "image_ids": [chunk.image_id for chunk in chunks],
     }
 
 

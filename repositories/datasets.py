@@ -27,17 +27,20 @@ _ADD = text(f"""
     ON CONFLICT DO NOTHING RETURNING {_COLUMNS}
 """)  # noqa: S608 (a constant)
 
-_GET = text(f"SELECT {_COLUMNS} FROM datasets WHERE tenant_id = :tenant AND id = :id")  # noqa: S608 (a constant)
+_GET = text(f"""
+    SELECT {_COLUMNS} FROM datasets WHERE tenant_id = :tenant AND id = :id AND (deleted_at IS NOT NULL) = :is_deleted
+""")  # noqa: S608 (a constant)
 
 _MANY = text(f"""
     SELECT {_COLUMNS} FROM datasets WHERE tenant_id = :tenant AND id = ANY(CAST(:ids AS text[]))
+      AND deleted_at IS NULL
 """)  # noqa: S608 (a constant)
 
 _IS_NAME_TAKEN = text("""
     SELECT EXISTS (SELECT FROM datasets WHERE tenant_id = :tenant AND lower(name) = lower(:name) AND id <> :but)
 """)
 
-_WHERE = """tenant_id = :tenant AND (CAST(:id AS text) IS NULL OR id = :id)
+_WHERE = """tenant_id = :tenant AND deleted_at IS NULL AND (CAST(:id AS text) IS NULL OR id = :id)
     AND (CAST(:name AS text) IS NULL OR lower(name) = lower(:name))"""
 
 _COUNT = text(f"SELECT count(*) FROM datasets WHERE {_WHERE}")  # noqa: S608 (a constant)
@@ -70,7 +73,7 @@ _CANCEL_JOBS = text("""
         SELECT id FROM documents WHERE tenant_id = :tenant AND dataset_id = ANY(CAST(:ids AS text[])))
 """)
 _DELETE = text("DELETE FROM datasets WHERE tenant_id = :tenant AND id = ANY(CAST(:ids AS text[])) RETURNING id")
-_ALL_IDS = text("SELECT id FROM datasets WHERE tenant_id = :tenant")
+_ALL_IDS = text("SELECT id FROM datasets WHERE tenant_id = :tenant AND deleted_at IS NULL")
 
 
 class DatasetRepository:
@@ -104,7 +107,15 @@ class DatasetRepository:
 
     async def get(self, dataset_id: DatasetId) -> Dataset | None:
         """Return the dataset."""
-        row = (await self._connection.execute(_GET, {"tenant": self._tenant_id, "id": dataset_id})).one_or_none()
+        return await self._get(dataset_id, is_deleted=False)
+
+    async def get_deleted(self, dataset_id: DatasetId) -> Dataset | None:
+        """Return a dataset that was deleted and is being taken apart."""
+        return await self._get(dataset_id, is_deleted=True)
+
+    async def _get(self, dataset_id: DatasetId, *, is_deleted: bool) -> Dataset | None:
+        values = {"tenant": self._tenant_id, "id": dataset_id, "is_deleted": is_deleted}
+        row = (await self._connection.execute(_GET, values)).one_or_none()
         return _dataset(row) if row is not None else None
 
     async def many(self, dataset_ids: Sequence[DatasetId]) -> dict[DatasetId, Dataset]:

@@ -1,7 +1,11 @@
 """Background jobs of one tenant: queued, cancelled, ended."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
+import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,6 +17,15 @@ CHANNEL = "parley_jobs"
 
 PARSE = "parse"
 """The kind of job that parses a document."""
+
+RAPTOR = "raptor"
+"""The kind of job that writes summaries over the chunks of a dataset's documents."""
+
+GRAPH = "graph"
+"""The kind of job that reads a knowledge graph out of a dataset."""
+
+DELETE_DATASET = "delete_dataset"
+"""The kind of job that removes what a deleted dataset held."""
 
 _ADD = text("""
     INSERT INTO jobs (tenant_id, id, kind, subject_id)
@@ -38,11 +51,54 @@ _END = text("""
     WHERE tenant_id = :tenant AND id = :id AND state = 'running' AND fence = :fence RETURNING id
 """)
 
+_ADD_ONE = text("""
+    INSERT INTO jobs (tenant_id, id, kind, subject_id, payload)
+    VALUES (:tenant, :id, :kind, :subject, CAST(:payload AS jsonb))
+    ON CONFLICT DO NOTHING RETURNING id
+""")
+
+_BEGIN = text("""
+    UPDATE jobs SET began_at = COALESCE(began_at, clock_timestamp()), progress = GREATEST(progress, 0)
+    WHERE tenant_id = :tenant AND id = :id AND state = 'running' AND fence = :fence RETURNING payload
+""")
+
+_REPORT = text("""
+    UPDATE jobs SET progress = CASE WHEN :progress < 0 THEN -1 ELSE GREATEST(progress, :progress) END,
+        progress_msg = right(concat_ws(E'\\n', NULLIF(progress_msg, ''), CAST(:line AS text)), 20000)
+    WHERE tenant_id = :tenant AND id = :id AND state = 'running' AND fence = :fence RETURNING id
+""")
+
+_STATE = """id, kind, subject_id, state, attempts, progress, progress_msg, priority, began_at, created_at, ended_at,
+    error"""
+
+_LATEST = text(f"""
+    SELECT {_STATE} FROM jobs WHERE tenant_id = :tenant AND kind = :kind AND subject_id = ANY(CAST(:subjects AS text[]))
+    ORDER BY created_at DESC, id DESC LIMIT 1
+""")  # noqa: S608 (a constant)
+
 _GIVE_BACK = text("""
     UPDATE jobs SET state = 'queued', owner = NULL, lease_until = NULL, error = :error, fence = fence + 1,
         attempts = attempts - :attempts, run_after = clock_timestamp() + make_interval(secs => :delay_s)
     WHERE tenant_id = :tenant AND id = :id AND state = 'running' AND fence = :fence RETURNING id
 """)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobState:
+    """How far a job is. `progress` is 0 to 1, -1 when it failed."""
+
+    id: JobId
+    kind: str
+    subject_id: str
+    state: str
+    attempts: int
+    priority: int
+    progress: float
+    progress_msg: str
+    error: str | None
+    began_at: datetime | None
+    created_at: datetime
+    ended_at: datetime | None
 
 
 class JobRepository:
@@ -61,6 +117,47 @@ class JobRepository:
             "subjects": list(subjects),
         }
         await self._connection.execute(_ADD, values)
+
+    async def add_one(self, kind: str, subject: str, payload: Mapping[str, Any] | None = None) -> JobId | None:
+        """Queue a job, and return its id; None when one of the kind and subject is queued or running already."""
+        values = {
+            "tenant": self._tenant_id,
+            "id": new_id(),
+            "kind": kind,
+            "subject": subject,
+            "payload": orjson.dumps(dict(payload or {})).decode(),
+        }
+        row = (await self._connection.execute(_ADD_ONE, values)).one_or_none()
+        return JobId(row.id) if row is not None else None
+
+    async def begin(self, job: ClaimedJob) -> dict[str, Any]:
+        """Note that the job began, if it had not before, and return its payload.
+
+        Raises:
+            LeaseLost: it is not ours any more.
+        """
+        values = {"tenant": self._tenant_id, "id": job.id, "fence": job.fence}
+        row = (await self._connection.execute(_BEGIN, values)).one_or_none()
+        if row is None:
+            raise LeaseLost(job.id)
+        payload: dict[str, Any] = row.payload
+        return payload
+
+    async def report(self, job: ClaimedJob, *, progress: float, line: str) -> None:
+        """Add a line to the job's log; progress never goes back, and -1 stays.
+
+        Raises:
+            LeaseLost: it is not ours any more.
+        """
+        values = {"tenant": self._tenant_id, "id": job.id, "fence": job.fence, "progress": progress, "line": line}
+        if (await self._connection.execute(_REPORT, values)).first() is None:
+            raise LeaseLost(job.id)
+
+    async def latest(self, kind: str, subjects: Sequence[str]) -> JobState | None:
+        """Return the youngest job of this kind about any of the subjects."""
+        values = {"tenant": self._tenant_id, "kind": kind, "subjects": list(subjects)}
+        row = (await self._connection.execute(_LATEST, values)).mappings().one_or_none()
+        return JobState(**row) if row is not None else None
 
     async def cancel(self, kind: str, subjects: Sequence[str]) -> list[JobId]:
         """End the jobs of these subjects wherever they are; the ids of those that were live."""

@@ -26,6 +26,7 @@ from repositories.idempotency import IdempotencyRepository
 from repositories.jobs import JobRepository
 from repositories.keys import KeyRepository
 from repositories.messages import MessageRepository
+from repositories.model_answers import ModelAnswerRepository
 from repositories.sections import SectionRepository
 from repositories.service import ServiceRepository
 from repositories.sessions import SessionRepository
@@ -121,6 +122,11 @@ class UnitOfWork:
     def jobs(self) -> JobRepository:
         """Background jobs."""
         return JobRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def model_answers(self) -> ModelAnswerRepository:
+        """What background jobs heard from models."""
+        return ModelAnswerRepository(self._connection, self.tenant_id)
 
     async def notify(self, channel: str, payload: str) -> None:
         """Wake listeners of `channel` when this unit commits; `payload` holds ids only, under 8000 bytes."""

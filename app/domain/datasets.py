@@ -1,6 +1,6 @@
 """Datasets, the documents in them, their stored sections and chunks, and the jobs that parse them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -109,7 +109,12 @@ class StoredSection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewChunk:
-    """A chunk to be stored. `lexemes` is text for a tsvector, `embedding` L2-normalised."""
+    """A chunk to be stored. `lexemes` is text for a tsvector, `embedding` L2-normalised.
+
+    `tags` are those of a row of a tag dataset, `tag_weights` scores by tag, `cells` the typed cells of a table row;
+    `layer` is 0 for the document's own text and counts summaries from 1. `doc_type` is `image`, `table`, `video` or
+    empty; `image_id` names the chunk's picture (`app/ingest/images.py`), empty for none.
+    """
 
     id: ChunkId
     section_id: SectionId | None
@@ -122,6 +127,12 @@ class NewChunk:
     important_keywords: Sequence[str] = ()
     questions: Sequence[str] = ()
     is_available: bool = True
+    tags: Sequence[str] = ()
+    tag_weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    cells: Mapping[str, Any] | None = None
+    layer: int = 0
+    doc_type: str = ""
+    image_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from app.engine.draft import Draft
 from app.engine.log import AT_ONCE
 from app.engine.prompting import build_prompt, keep_within, system_text
 from app.engine.quoting import find_quotes, write_quotes
+from app.llm.asking import ask_text
 from app.llm.base import ChatModel, EmbeddingModel, TokenCounter
 
 log = structlog.get_logger()
@@ -104,17 +105,13 @@ class RagAnswerer:
     async def _helper(
         self, model: ChatModel, prompt: str, options: GenerationOptions, draft: Draft, *, deadline_s: float
     ) -> str:
-        begun = time.perf_counter()
-        parts: list[str] = []
+        calls: list[ModelCall] = []
         messages = [ChatMessage(role="user", content=prompt)]
-        async with aclosing(model.stream(messages, options, deadline_s=deadline_s)) as stream:
-            async for batch in stream:
-                for item in batch:
-                    if isinstance(item, ModelText):
-                        parts.append(item.text)
-                    elif isinstance(item, ModelUsage):
-                        draft.spent(_call("refine", item, begun))
-        return "".join(parts)
+        try:
+            return await ask_text(model, messages, options, purpose="refine", calls=calls, deadline_s=deadline_s)
+        finally:
+            for call in calls:
+                draft.spent(call)
 
     async def _search(self, ask: Ask, question: str, draft: Draft) -> tuple[list[Reference], int]:
         request = SearchRequest(

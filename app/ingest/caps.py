@@ -1,4 +1,4 @@
-"""What parsers accept; apart from the parsers, so that knowing it loads none of them."""
+"""What parsers accept and are asked for; apart from the parsers, so that knowing it loads none of them."""
 
 from dataclasses import dataclass, field
 
@@ -21,3 +21,20 @@ class ParseCaps:
     pages: int = 5000
     timeout_s: float = 300.0
     archive: ArchiveCaps = field(default_factory=ArchiveCaps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParseHints:
+    """What the chunk method and the parser config of a document ask of its parser.
+
+    `method` is the chunk method. `layout` is `layout_recognize`: "Plain Text" (in any case) takes the text layer of a
+    PDF as lines, without headings, tables and OCR. `pages` are ranges of a PDF to read, counted from 1, both ends
+    included; none = all. `page_pictures` asks for an image of each page, as the `picture` of the page's first block.
+    `ocr` = read pictures and scanned pages, where the program for it is installed.
+    """
+
+    method: str = "naive"
+    layout: str = "DeepDOC"
+    pages: tuple[tuple[int, int], ...] = ()
+    page_pictures: bool = False
+    ocr: bool = True

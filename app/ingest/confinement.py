@@ -7,18 +7,19 @@ import signal
 
 import msgspec
 
-from app.ingest.caps import ParseCaps
+from app.ingest.caps import ParseCaps, ParseHints
 
 _PR_SET_PDEATHSIG = 1
 
 
 class Confinement(msgspec.Struct):
-    """What the parent tells the child about its limits."""
+    """What the parent tells the child about its limits and its task."""
 
     parent_pid: int
     cpu_s: int
     memory_bytes: int
     caps: ParseCaps
+    hints: ParseHints = ParseHints()
 
 
 def confine(limits: Confinement) -> None:

@@ -5,7 +5,6 @@ Rows are locked in one order everywhere: document, job, dataset.
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import structlog
 
@@ -14,23 +13,14 @@ from app.domain.documents import ParseFailed
 from app.domain.errors import ParleyError
 from app.domain.ids import DatasetId, DocumentId
 from app.domain.retrieval import ModelCall
+from app.ingest.dataset_jobs import log_line
 from app.ingest.pipeline import Built, Pipeline, gathered
+from app.ingest.retrying import ABANDONED, RetryConfig
 from app.llm.base import EmbeddingModel
 from app.llm.catalogue import ModelCatalogue, ModelUnknown, ModelUnusable
-from repositories.jobs import CHANNEL
 from repositories.unit_of_work import Database
 
 log = structlog.get_logger()
-
-ABANDONED = "ERROR: Task is abandoned after {} times attempts."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryConfig:
-    """How often a job is tried, and how long it waits in between: `backoff_s`, doubled each time."""
-
-    attempts: int = 3
-    backoff_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,21 +76,11 @@ class ParseJobs:
         else:
             log.info("document_parsed", document=work.document.id, chunks=len(built.chunks))
 
-    async def give_back(self, job: ClaimedJob) -> None:
-        """Queue the job again as if it had not been tried: this process ends.
-
-        Raises:
-            LeaseLost: it is not ours any more.
-        """
-        async with self._database.unit(job.tenant_id) as unit:
-            await unit.jobs.give_back(job, counts=False)
-            await unit.notify(CHANNEL, "")
-
     async def _begin(self, job: ClaimedJob) -> _Work | None:
         """Load what the job is about; None when there is nothing to do any more."""
         document_id = DocumentId(job.subject_id)
         async with self._database.unit(job.tenant_id) as unit:
-            line = _line("Page(1~100000001): Start to parse.")
+            line = log_line("Page(1~100000001): Start to parse.")
             await unit.documents.report(document_id, progress=0.01, line=line, is_restart=job.attempts == 1)
             document = await unit.documents.find(document_id)
             if document is None or document.run is not RunState.RUNNING:
@@ -120,7 +100,7 @@ class ParseJobs:
     async def _build(self, job: ClaimedJob, work: _Work, calls: list[ModelCall]) -> Built:
         async def report(progress: float, text: str) -> None:
             async with self._database.unit(job.tenant_id) as unit:
-                await unit.documents.report(work.document.id, progress=progress, line=_line(text))
+                await unit.documents.report(work.document.id, progress=progress, line=log_line(text))
                 await unit.jobs.hold(job)
 
         if work.document.chunk_method != "naive":
@@ -139,8 +119,8 @@ class ParseJobs:
         async with self._database.unit(job.tenant_id) as unit:
             await unit.sections.replace(document.id, built.sections)
             chunks, tokens = await unit.chunks.add(work.dataset_id, document.id, built.chunks)
-            lines = [] if built.chunks else [_line(f"No chunk built from {document.name}")]
-            lines.append(_line(f"Task done ({time.monotonic() - started:.2f}s)"))
+            lines = [] if built.chunks else [log_line(f"No chunk built from {document.name}")]
+            lines.append(log_line(f"Task done ({time.monotonic() - started:.2f}s)"))
             ended = await unit.documents.end(
                 document.id, run=RunState.DONE, progress=1.0, line="\n".join(lines), chunks=chunks, tokens=tokens
             )
@@ -152,22 +132,18 @@ class ParseJobs:
 
     async def _fail(self, job: ClaimedJob, reason: str, calls: list[ModelCall]) -> None:
         async with self._database.unit(job.tenant_id) as unit:
-            line = _line(f"[ERROR]{reason}")
+            line = log_line(f"[ERROR]{reason}")
             await unit.documents.end(DocumentId(job.subject_id), run=RunState.FAIL, progress=-1.0, line=line)
             await unit.jobs.end(job, state="failed", error=reason)
             await unit.usage.add(gathered(calls))
 
     async def _retry_later(self, job: ClaimedJob, work: _Work, reason: str, calls: list[ModelCall]) -> None:
         if job.attempts >= self._retry.attempts:
-            await self._fail(job, f"{reason}\n{_line('[ERROR]' + ABANDONED.format(self._retry.attempts))}", calls)
+            await self._fail(job, f"{reason}\n{log_line('[ERROR]' + ABANDONED.format(self._retry.attempts))}", calls)
             return
         delay_s = self._retry.backoff_s * 2 ** (job.attempts - 1)
         async with self._database.unit(job.tenant_id) as unit:
-            line = _line(f"{reason} Trying again in {delay_s:g}s.")
+            line = log_line(f"{reason} Trying again in {delay_s:g}s.")
             await unit.documents.report(work.document.id, progress=0.01, line=line)
             await unit.jobs.give_back(job, delay_s=delay_s, error=reason)
             await unit.usage.add(gathered(calls))
-
-
-def _line(text: str) -> str:
-    return f"{datetime.now(UTC):%H:%M:%S} {text}"

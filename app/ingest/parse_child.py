@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> None:
     try:
         with open(path, "rb") as file:
             data = file.read(limits.caps.size_bytes + 1)
-        answer = Answer(document=parse(data, filename, limits.caps))
+        answer = Answer(document=parse(data, filename, limits.caps, limits.hints))
     except ParseFailed as failure:
         answer = Answer(failure=failure.message)
     except MemoryError:

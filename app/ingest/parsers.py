@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from app.domain.documents import Block, ParsedDocument, ParseFailed
 from app.ingest.archives import check_archive, read_entry
-from app.ingest.caps import ParseCaps
+from app.ingest.caps import ParseCaps, ParseHints
 from app.ingest.decoding import decode, looks_binary
 from app.ingest.file_types import suffix
 from app.ingest.html_blocks import html_blocks
@@ -21,7 +21,12 @@ _PLAIN = frozenset(_PLAIN_TYPES.split())
 _DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 
 
-def parse(data: bytes, filename: str, caps: ParseCaps | None = None) -> ParsedDocument:
+def parse(
+    data: bytes,
+    filename: str,
+    caps: ParseCaps | None = None,
+    hints: ParseHints | None = None,  # noqa: ARG001
+) -> ParsedDocument:
     """Return the document's blocks; no blocks at all for an empty file. Blocking.
 
     Raises:

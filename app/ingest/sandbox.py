@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from app.domain.documents import ParsedDocument, ParseFailed
-from app.ingest.caps import ParseCaps
+from app.ingest.caps import ParseCaps, ParseHints
 from app.ingest.confinement import Confinement
 from app.ingest.wire import Answer, unpack
 
@@ -43,14 +43,18 @@ class _Outcome:
     returncode: int | None = None
 
 
-async def parse_in_child(path: str | Path, filename: str, limits: SandboxLimits | None = None) -> ParsedDocument:
+async def parse_in_child(
+    path: str | Path, filename: str, limits: SandboxLimits | None = None, hints: ParseHints | None = None
+) -> ParsedDocument:
     """Parse the local file `path`, called `filename`, in a fresh process that dies with us and with this task.
+
+    `hints` are what the document's chunk method asks for; by default those of naive.
 
     Raises:
         ParseFailed: it cannot be read, crashed the parser, or went over a limit.
     """
     limits = limits or SandboxLimits()
-    outcome = await _run(_absolute(path), filename, limits)
+    outcome = await _run(_absolute(path), filename, limits, hints or ParseHints())
     if len(outcome.output) > limits.output_bytes:
         raise ParseFailed(f"{filename} holds more text than is taken in ({limits.output_bytes // 1024**2} MiB).")
     if outcome.returncode is None:
@@ -65,12 +69,13 @@ async def parse_in_child(path: str | Path, filename: str, limits: SandboxLimits 
     return answer.document
 
 
-async def _run(path: str, filename: str, limits: SandboxLimits) -> _Outcome:
+async def _run(path: str, filename: str, limits: SandboxLimits, hints: ParseHints) -> _Outcome:
     confinement = Confinement(
         parent_pid=os.getpid(),
         cpu_s=limits.cpu_s,
         memory_bytes=limits.memory_bytes,
         caps=replace(limits.caps, timeout_s=min(limits.caps.timeout_s, limits.wall_s)),
+        hints=hints,
     )
     arguments = [path, filename, msgspec.json.encode(confinement).decode()]
     environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}

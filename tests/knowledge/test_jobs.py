@@ -16,6 +16,7 @@ from app.domain.datasets import LeaseLost
 from app.domain.errors import UpstreamFailed
 from app.domain.models import Embeddings
 from app.ingest.blobs import BlobStore
+from app.ingest.job_kinds import hand_back
 from app.ingest.jobs import ParseJobs
 from app.ingest.pipeline import Pipeline, PipelineConfig
 from app.ingest.sandbox import SandboxLimits
@@ -369,7 +370,7 @@ async def test_who_lost_the_lease_writes_nothing(world: World, api: Api) -> None
     with pytest.raises(LeaseLost):
         await jobs.run(old)
     with pytest.raises(LeaseLost):
-        await jobs.give_back(old)
+        await hand_back(world.database, old)
 
     assert {**await shown(api, dataset["id"], made["id"]), "process_duration": 0} == {**before, "process_duration": 0}
     async with world.database.dispatch() as dispatch:

@@ -19,7 +19,7 @@ from app.domain.ids import ChunkId, DatasetId, DocumentId, TenantId, new_id
 from app.domain.principals import ALL_SCOPES, Scope
 from app.ingest.blobs import BlobStore
 from app.ingest.chunking import chunk_id
-from app.ingest.jobs import RetryConfig
+from app.ingest.retrying import RetryConfig
 from app.llm.base import ChatModel
 from app.llm.catalogue import ModelCatalogue
 from app.llm.entries import ModelEntry

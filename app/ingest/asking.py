@@ -1,0 +1,74 @@
+"""Asking chat models in background jobs: what was heard is kept, so that a job that starts over goes on for free."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import orjson
+
+from app.domain.ids import TenantId
+from app.domain.models import ChatMessage, GenerationOptions
+from app.domain.retrieval import ModelCall
+from app.llm.asking import ask_text
+from app.llm.base import ChatModel
+from repositories.unit_of_work import Database
+
+
+class Asker:
+    """Asks one model for one tenant; call it outside of any unit. Each call is in the ledger when `ask` returns."""
+
+    def __init__(
+        self, database: Database, model: ChatModel, tenant_id: TenantId, *, purpose: str, timeout_s: float = 180.0
+    ) -> None:
+        self._database = database
+        self._model = model
+        self._tenant_id = tenant_id
+        self._purpose = purpose
+        self._timeout_s = timeout_s
+
+    @property
+    def context_tokens(self) -> int | None:
+        """Tokens that prompt and answer may have together, if known."""
+        return self._model.context_tokens
+
+    async def ask(self, messages: Sequence[ChatMessage], options: GenerationOptions) -> str:
+        """Return the answer, from what is kept if the same was asked before.
+
+        Raises:
+            UpstreamFailed: the model could not answer; nothing is kept, what was used is in the ledger.
+        """
+        key = self._key(messages, options)
+        async with self._database.unit(self._tenant_id) as unit:
+            kept = await unit.model_answers.find(key)
+        if kept is not None:
+            return kept
+        calls: list[ModelCall] = []
+        answer: str | None = None
+        deadline_s = asyncio.get_running_loop().time() + self._timeout_s
+        try:
+            answer = await ask_text(
+                self._model, messages, options, purpose=self._purpose, calls=calls, deadline_s=deadline_s
+            )
+        finally:
+            if calls:
+                async with self._database.unit(self._tenant_id) as unit:
+                    await unit.usage.add(calls)
+                    if answer is not None:
+                        await unit.model_answers.keep(key, answer)
+        return answer
+
+    def _key(self, messages: Sequence[ChatMessage], options: GenerationOptions) -> bytes:
+        asked = {
+            "model": f"{self._model.name}@{self._model.provider}",
+            "messages": [asdict(message) for message in messages],
+            "options": asdict(options),
+        }
+        return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS, default=_plain)).digest()
+
+
+def _plain(value: object) -> str:
+    """Tell pictures in a message apart by their bytes."""
+    if isinstance(value, bytes):
+        return hashlib.sha256(value).hexdigest()
+    raise TypeError(f"{type(value)} is no part of a prompt")

@@ -1,0 +1,124 @@
+"""The vector of a chunk: what is embedded, and how the file's name is blended in (knowledge.md 5.1, 3.1).
+
+Used for parsed chunks and for those added or changed through the API alike.
+"""
+
+import asyncio
+import math
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from app.domain.models import Usage
+from app.domain.retrieval import ModelCall
+from app.llm.base import EmbeddingModel
+
+NAME_WEIGHT = 0.1
+"""Share of the file name in a chunk's vector where the parser config names none."""
+
+_TABLE_TAG = re.compile(
+    r"</?(?:table|thead|tbody|tfoot|caption|colgroup|col|tr|th|td)(?:\s[^<>]{0,200})?/?>", re.IGNORECASE
+)
+
+
+def without_table_tags(text: str) -> str:
+    """Return `text` with every HTML table tag blanked; cell texts stay apart."""
+    return _TABLE_TAG.sub(" ", text) if "<" in text else text
+
+
+def embedded_text(content: str, questions: Sequence[str] = ()) -> str:
+    """Return what a chunk's vector is made of: its questions, one per line, if it has any, else its content."""
+    asked = "\n".join(question.strip() for question in questions if question.strip())
+    return asked or without_table_tags(content)
+
+
+def name_share(parser_config: Mapping[str, Any]) -> float:
+    """Return `filename_embd_weight`; null, 0 and what is no number from 0 to 1 act as 0.1."""
+    share = parser_config.get("filename_embd_weight")
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        return NAME_WEIGHT
+    return float(share)
+
+
+def blend(name: Sequence[float], content: Sequence[float], share: float) -> list[float]:
+    """Return `share` of the one and the rest of the other, L2-normalised."""
+    mixed = [share * a + (1 - share) * b for a, b in zip(name, content, strict=True)]
+    length = math.hypot(*mixed)
+    return [value / length for value in mixed] if length else list(content)
+
+
+class ChunkEmbedder:
+    """Makes the vectors of chunks of one file; every call of the model is noted in `calls`."""
+
+    def __init__(
+        self, model: EmbeddingModel, calls: list[ModelCall], *, batch: int = 64, timeout_s: float = 120.0
+    ) -> None:
+        self._model = model
+        self._calls = calls
+        self._batch = batch
+        self._timeout_s = timeout_s
+
+    async def embed(
+        self,
+        file_name: str,
+        texts: Sequence[str],
+        *,
+        share: float = NAME_WEIGHT,
+        on_batch: Callable[[int], Awaitable[None]] | None = None,
+    ) -> list[list[float]]:
+        """Return one vector per text (see `embedded_text`), each with `share` of the file name's.
+
+        `on_batch` is told after each batch how many texts are done.
+
+        Raises:
+            UpstreamFailed: the model could not answer.
+        """
+        if not texts:
+            return []
+        name, *_ = await self.vectors([file_name])
+        vectors: list[list[float]] = []
+        for start in range(0, len(texts), self._batch):
+            found = await self.vectors(texts[start : start + self._batch])
+            vectors += [blend(name, vector, share) for vector in found]
+            if on_batch is not None:
+                await on_batch(len(vectors))
+        return vectors
+
+    async def vectors(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return the model's own vectors of `texts`, in one call.
+
+        Raises:
+            UpstreamFailed: the model could not answer.
+        """
+        started = time.monotonic()
+        deadline_s = asyncio.get_running_loop().time() + self._timeout_s
+        found = await self._model.embed(texts, deadline_s=deadline_s)
+        self._calls.append(
+            ModelCall(
+                kind="embedding",
+                purpose="ingest",
+                model=found.model,
+                provider=found.provider,
+                usage=found.usage,
+                duration_ms=(time.monotonic() - started) * 1000,
+            )
+        )
+        return found.vectors
+
+
+def gathered(calls: Sequence[ModelCall]) -> list[ModelCall]:
+    """Return one ledger line per model and purpose for the many calls of one document."""
+    sums: dict[tuple[str, str, str, str], ModelCall] = {}
+    for call in calls:
+        key = (call.kind, call.purpose, call.model, call.provider)
+        known = sums.get(key)
+        sums[key] = ModelCall(
+            kind=call.kind,
+            purpose=call.purpose,
+            model=call.model,
+            provider=call.provider,
+            usage=(known.usage if known else Usage()) + call.usage,
+            duration_ms=(known.duration_ms if known else 0.0) + call.duration_ms,
+        )
+    return list(sums.values())

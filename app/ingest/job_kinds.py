@@ -1,0 +1,62 @@
+"""Which kinds of background jobs there are, and who runs them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from app.domain.datasets import ClaimedJob
+from app.ingest.blobs import BlobStore
+from app.ingest.jobs import ParseJobs
+from app.ingest.pipeline import Pipeline, PipelineConfig
+from app.ingest.retrying import RetryConfig
+from app.llm.base import TokenCounter
+from app.llm.catalogue import ModelCatalogue
+from repositories.jobs import CHANNEL, PARSE
+from repositories.unit_of_work import Database
+
+
+class JobHandler(Protocol):
+    """Runs the jobs of one kind."""
+
+    async def run(self, job: ClaimedJob) -> None:
+        """Do the job to its end, or queue it again.
+
+        Raises:
+            LeaseLost: somebody else has it, or it was cancelled; nothing more was written.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobParts:
+    """What handlers are built of."""
+
+    database: Database
+    blobs: BlobStore
+    catalogue: ModelCatalogue
+    tokens: TokenCounter
+    retry: RetryConfig = field(default_factory=RetryConfig)
+    pipeline: PipelineConfig = field(default_factory=PipelineConfig)
+
+
+def job_handlers(parts: JobParts) -> Mapping[str, JobHandler]:
+    """Return who runs each kind of job."""
+    return {
+        PARSE: ParseJobs(
+            database=parts.database,
+            catalogue=parts.catalogue,
+            pipeline=Pipeline(blobs=parts.blobs, tokens=parts.tokens, config=parts.pipeline),
+            retry=parts.retry,
+        ),
+    }
+
+
+async def hand_back(database: Database, job: ClaimedJob) -> None:
+    """Queue the job again as if it had not been tried: this process ends.
+
+    Raises:
+        LeaseLost: it is not ours any more.
+    """
+    async with database.unit(job.tenant_id) as unit:
+        await unit.jobs.give_back(job, counts=False)
+        await unit.notify(CHANNEL, "")
