@@ -118,6 +118,7 @@ async def built(
                     upload_max_bytes=settings.upload_max_bytes,
                     upload_max_files=settings.upload_max_files,
                     body_max_bytes=settings.body_max_bytes,
+                    is_compat22=settings.compat == "0.22",
                 ),
                 engine_config=EngineConfig(
                     turn_timeout_s=settings.turn_timeout, lock_timeout_s=settings.turn_lock_timeout

@@ -76,7 +76,7 @@ def _app(edge: EdgeConfig, web: WebConfig) -> FastAPI:
         app.include_router(module.router)
     app.add_middleware(Edge, config=edge)  # the one added last is the outermost
     app.add_middleware(cors, origins=web.cors_origins)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, is_compat22=edge.is_compat22)
     return app
 
 

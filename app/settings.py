@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     piece_timeout: Seconds = Field(default=60.0, description="Between pieces.")
     turn_timeout: Seconds = Field(default=600.0, description="For a whole turn, all attempts together.")
     turn_lock_timeout: Seconds = Field(default=30.0, description="How long a turn waits for the one before it.")
-    compat: Literal["off"] = Field(default="off", description="Dialect of the native API; others come later.")
+    compat: Literal["off", "0.22"] = Field(default="off", description="Dialect of the native API: off, or 0.22.")
     rate_limit: int = Field(default=100, ge=0, description="Reserved for request limits; not enforced yet.")
     rate_burst: int = Field(default=50, ge=0, description="Reserved for request limits; not enforced yet.")
     rate_window: Seconds = Field(default=60.0, description="Reserved for request limits; not enforced yet.")

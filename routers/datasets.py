@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from starlette.exceptions import HTTPException
 
 from app.domain.errors import Invalid
 from app.domain.ids import DatasetId
@@ -33,6 +34,9 @@ async def _only_json(request: Request) -> None:
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise Invalid(f"Unsupported content type: Expected application/json, got {kind or None}")
 
+
+_EMPTY_ID = ("documents", "chunks")
+"""What an empty id before these words makes of the path: a route with other methods (knowledge.md 0.3)."""
 
 router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["datasets"], responses=ERRORS)
 OnlyJson = Depends(_only_json)
@@ -84,6 +88,8 @@ async def list_datasets(caller: Caller, unit: Unit, query: Annotated[DatasetQuer
 @router.get("/datasets/{dataset_id}")
 async def get_dataset(dataset_id: UrlText, caller: Caller, unit: Unit) -> dict[str, Any]:
     """Return one dataset."""
+    if dataset_id in _EMPTY_ID:
+        raise HTTPException(405)
     found = await unit.datasets.get(DatasetId(dataset_id))
     if found is None:
         raise lacks_permission(caller.tenant_id, dataset_id)

@@ -19,6 +19,7 @@ from app.engine.ask import Recognition
 from app.engine.turns import TurnEngine
 from app.security.authenticator import Authenticator
 from app.services.completions import Completions
+from app.wire import compat22
 from app.wire.errors import Dialect
 from repositories.unit_of_work import Database, UnitOfWork
 
@@ -34,6 +35,7 @@ class EdgeConfig:
     upload_max_bytes: int = 64 * 1024 * 1024
     upload_max_files: int = 64
     body_max_bytes: int = 8 * 1024 * 1024
+    is_compat22: bool = False
 
 
 class KeyedRoute(APIRoute):
@@ -46,15 +48,18 @@ class KeyedRoute(APIRoute):
         """Wrap FastAPI's handler with the check."""
         handle = super().get_route_handler()
         scope = self._scope()
+        template = self.path
 
         async def keyed(request: Request) -> Response:
-            request.state.dialect = self.dialect
+            is_compat = getattr(request.state, "compat", False) and self.dialect is Dialect.NATIVE
+            request.state.dialect = Dialect.RAGFLOW_22 if is_compat else self.dialect
             authenticator: Authenticator = request.app.state.authenticator
             caller = await authenticator.caller(request.headers.get("authorization"), self.key_kind)
             request.state.caller = caller
             structlog.contextvars.bind_contextvars(tenant=caller.tenant_id)
             caller.require(scope)
-            return await handle(request)
+            response = await handle(request)
+            return _worded_as_22(request.method, template, response) if is_compat else response
 
         return keyed
 
@@ -109,6 +114,26 @@ class OrjsonResponse(JSONResponse):
     def render(self, content: Any) -> bytes:
         """Encode with orjson."""
         return orjson.dumps(content)
+
+
+def _worded_as_22(method: str, template: str, response: Response) -> Response:
+    """Return a JSON answer in the words of RAGFlow 0.22; streams and files as they are."""
+    if not isinstance(response, JSONResponse) and response.media_type != "application/json":
+        return response
+    body = orjson.loads(bytes(response.body))
+    if not isinstance(body, dict):
+        return response
+    kept = {name: value for name, value in response.headers.items() if name not in ("content-length", "content-type")}
+    status = 200 if response.status_code < 300 else response.status_code
+    return OrjsonResponse(compat22.success(method, template, body), status, headers=kept)
+
+
+async def _compat22(request: Request) -> bool:
+    return bool(getattr(request.state, "compat", False))
+
+
+Compat22 = Annotated[bool, Depends(_compat22)]
+"""Whether the caller speaks RAGFlow 0.22, where that changes a value and not only its wrapping."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

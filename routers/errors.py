@@ -7,13 +7,15 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from app.domain.errors import Invalid, Kind, Missing, ParleyError
+from app.domain.errors import BadArgument, Broken, Invalid, Kind, Missing, ParleyError, WrongType
+from app.wire import compat22
 from app.wire import errors as table
 from app.wire.errors import Dialect
 from routers.deps import OrjsonResponse
 
 log = structlog.get_logger()
 
+_MALFORMED = "Malformed JSON syntax: Missing commas/brackets or invalid encoding"
 _SHOWN = 125  # characters of a refused value that are shown (knowledge.md 0.4)
 
 
@@ -32,7 +34,7 @@ def _dialect(request: Request) -> Dialect:
 
 def answer(error: ParleyError, dialect: Dialect) -> Response:
     """Return the answer that tells of `error`."""
-    status = table.refusal(error.kind, dialect).status
+    status = table.refusal_of(error, dialect).status
     return OrjsonResponse(table.error_body(error, dialect), status, headers=table.error_headers(error))
 
 
@@ -46,13 +48,19 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     problems = error.errors()
     first = problems[0]
     path = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
-    return answer(Invalid(_told(problems), param=".".join(path) or None), _dialect(request))
+    return answer(_refused(request, _told(problems), param=".".join(path) or None), _dialect(request))
+
+
+def _refused(request: Request, message: str, *, param: str | None = None) -> Invalid:
+    """Bodies that a schema checks are refused as arguments, others for their types (knowledge.md 0.4)."""
+    is_strict = getattr(request.scope.get("route"), "path", None) in compat22.STRICT
+    return BadArgument(message, param=param) if is_strict else WrongType(message, param=param)
 
 
 def _told(problems: Any) -> str:
     for problem in problems:
         if problem["type"] == "json_invalid":
-            return "Malformed JSON syntax: Missing commas/brackets or invalid encoding"
+            return _MALFORMED
         if tuple(problem["loc"]) == ("body",) and problem["type"] in ("model_attributes_type", "dict_type"):
             return "Request body must be a JSON object."
     return "\n".join(_line(problem) for problem in problems)
@@ -70,16 +78,24 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     dialect = _dialect(request)
     match error.status_code:
         case 404:
+            if dialect is Dialect.RAGFLOW_22:
+                return _unserved(compat22.not_found())
             return answer(Missing(f"Not Found: {request.url.path}"), dialect)
         case 405:
+            if dialect is Dialect.RAGFLOW_22:
+                return _unserved(compat22.wrong_method())
             content = table.body(dialect, 102, "Method Not Allowed", table.OPENAI_TYPES[Kind.INVALID])
             return OrjsonResponse(content, 405, headers=error.headers)
         case status if status < 500:
-            return answer(Invalid("Malformed JSON syntax: Missing commas/brackets or invalid encoding"), dialect)
+            return answer(_refused(request, _MALFORMED), dialect)
         case _:
             return await _unexpected(request, error)
 
 
+def _unserved(message: str) -> Response:
+    return OrjsonResponse(table.body(Dialect.RAGFLOW_22, 100, message, ""))
+
+
 async def _unexpected(request: Request, error: Exception) -> Response:
     log.error("request_failed", route=request.url.path, exc_info=error)
-    return OrjsonResponse(table.body(_dialect(request), 500, table.UNEXPECTED, "server_error"), 500)
+    return answer(Broken(table.UNEXPECTED), _dialect(request))

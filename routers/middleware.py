@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.errors import Broken, Invalid, ParleyError, TooLarge
 from app.telemetry.metrics import METRICS, Metrics
+from app.wire import compat22
 from app.wire.errors import UNEXPECTED, Dialect
 from routers.deps import EdgeConfig
 from routers.errors import answer
@@ -43,9 +44,10 @@ _UNSEEN = frozenset({"/livez", "/readyz", "/metrics", "/v1/system/healthz", "/ap
 class RequestContext:
     """Gives every request an id and every answer that id; one log line and one count per request."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics = METRICS) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics = METRICS, *, is_compat22: bool = False) -> None:
         self._app = app
         self._metrics = metrics
+        self._is_compat22 = is_compat22
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -56,8 +58,11 @@ class RequestContext:
         request_id = _request_id(scope)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
+        is_compat = _take_prefix(scope) or _chosen(scope, default=self._is_compat22)
+        state["compat"] = bool(is_compat)
         is_openai = _OPENAI_PATH.match(scope["path"]) is not None
-        state["dialect"] = Dialect.OPENAI_CHAT if is_openai else Dialect.NATIVE
+        native = Dialect.RAGFLOW_22 if is_compat else Dialect.NATIVE
+        state["dialect"] = Dialect.OPENAI_CHAT if is_openai else native
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         status, head_s, is_stream = 0, 0.0, False
@@ -120,6 +125,7 @@ class Edge:
             return
         dialect: Dialect = scope["state"]["dialect"]
         try:
+            _check_level(scope)
             _tidy(scope)
             body = _Body(receive, self._cap(scope))
             body.check(scope)
@@ -215,6 +221,33 @@ def _request_id(scope: Scope) -> str:
 
 def _header(scope: Scope, wanted: bytes) -> bytes | None:
     return next((value for name, value in scope["headers"] if name == wanted), None)
+
+
+def _take_prefix(scope: Scope) -> bool:
+    """Take the mount of RAGFlow 0.22 off the path, and tell whether it was there (conversations.md 1.1)."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    mount = compat22.PREFIX.encode()
+    if not raw.startswith(mount + b"/"):
+        return False
+    scope["raw_path"] = raw[len(mount) :]
+    scope["path"] = unquote(scope["raw_path"].decode("latin-1"))
+    return True
+
+
+def _chosen(scope: Scope, *, default: bool) -> bool:
+    named = _header(scope, compat22.HEADER.encode())
+    return default if named is None else compat22.LEVELS.get(named.decode("latin-1").strip(), default)
+
+
+def _check_level(scope: Scope) -> None:
+    """Refuse a dialect nobody speaks.
+
+    Raises:
+        Invalid: the header names one.
+    """
+    named = _header(scope, compat22.HEADER.encode())
+    if named is not None and named.decode("latin-1").strip() not in compat22.LEVELS:
+        raise Invalid(f"Unknown compat level: {named.decode('latin-1').strip()[:40]}")
 
 
 def _tidy(scope: Scope) -> None:

@@ -11,7 +11,7 @@ import structlog
 from asyncpg import InterfaceError, PostgresError
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.domain.errors import Forbidden, Unauthenticated, Unavailable
+from app.domain.errors import Forbidden, KeyAbsent, KeyMalformed, Unauthenticated, Unavailable
 from app.domain.principals import Caller, KeyKind, StoredKey
 from app.security.keys import hash_secret
 from repositories.unit_of_work import Database
@@ -25,10 +25,6 @@ _REFRESH_EVERY_S = 0.35
 _HOT_S = 30.0  # keys used this recently are read again before they are forgotten
 _MEMORY_KEYS = 10_000
 _TOUCH_EVERY_S = 60.0
-
-
-class NoKey(Unauthenticated):
-    """No Authorization header at all."""
 
 
 @dataclass(slots=True)
@@ -62,7 +58,7 @@ class Authenticator:
         """Return who sent `header` (`Bearer <key>` in any case, or a bare key; conversations.md 1.4).
 
         Raises:
-            NoKey, Unauthenticated: there is no key, or nobody knows it, or it ended.
+            KeyAbsent, KeyMalformed, Unauthenticated: there is no key, or nobody knows it, or it ended.
             Forbidden: it is a key of another kind.
         """
         key = await self._find(hash_secret(_secret_of(header), self._pepper))
@@ -123,10 +119,10 @@ class Authenticator:
 
 def _secret_of(header: str | None) -> str:
     if header is None or not header.strip():
-        raise NoKey("`Authorization` can't be empty")
+        raise KeyAbsent("`Authorization` can't be empty")
     scheme, _, rest = header.strip().partition(" ")
     if scheme.lower() == "bearer":
         if not rest.strip():
-            raise Unauthenticated("Please check your authorization format.")
+            raise KeyMalformed("Please check your authorization format.")
         return rest.strip()
     return header.strip()

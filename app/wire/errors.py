@@ -4,7 +4,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, assert_never
 
-from app.domain.errors import Kind, ParleyError
+from app.domain.errors import (
+    BadArgument,
+    KeyAbsent,
+    KeyMalformed,
+    Kind,
+    NotAuthorized,
+    NotFound,
+    NotPermitted,
+    NotTakenIn,
+    ParleyError,
+    Taken,
+    Unsuitable,
+    WrongType,
+)
 
 
 class Dialect(StrEnum):
@@ -12,6 +25,7 @@ class Dialect(StrEnum):
 
     NATIVE = "native"
     OPENAI_CHAT = "openai_chat"
+    RAGFLOW_22 = "ragflow_22"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +60,38 @@ OPENAI_CHAT: dict[Kind, Refusal] = NATIVE | {
     Kind.UPSTREAM_TIMEOUT: Refusal(status=504, code=500),
 }
 
+# RAGFlow 0.22 answers 200 and tells by the code (knowledge.md 0.1, 0.2). The statuses that remain belong to what it
+# does not know: limits, a service that ends, bodies no server takes.
+RAGFLOW_22: dict[Kind, Refusal] = {
+    Kind.INVALID: Refusal(status=200, code=102),
+    Kind.CONFLICT: Refusal(status=200, code=102),
+    Kind.TOO_LARGE: Refusal(status=413, code=102),
+    Kind.UNAUTHENTICATED: Refusal(status=200, code=109),
+    Kind.FORBIDDEN: Refusal(status=200, code=108),
+    Kind.MISSING: Refusal(status=200, code=102),
+    Kind.LIMITED: Refusal(status=429, code=429),
+    Kind.UNAVAILABLE: Refusal(status=503, code=500),
+    Kind.UPSTREAM: Refusal(status=200, code=100),
+    Kind.UPSTREAM_REFUSED: Refusal(status=200, code=100),
+    Kind.UPSTREAM_LIMITED: Refusal(status=200, code=100),
+    Kind.UPSTREAM_TIMEOUT: Refusal(status=200, code=100),
+    Kind.INTERNAL: Refusal(status=200, code=100),
+}
+
+# Classes that 0.22 tells apart within a kind; the nearest base class counts.
+RAGFLOW_22_CODES: dict[type[ParleyError], int] = {
+    BadArgument: 101,
+    WrongType: 100,
+    NotPermitted: 108,
+    NotAuthorized: 109,
+    NotFound: 404,
+    Taken: 409,
+    Unsuitable: 400,
+    NotTakenIn: 500,
+    KeyAbsent: 0,  # a failure with the code of success: clients look at `data` (conversations.md 1.3)
+    KeyMalformed: 0,
+}
+
 OPENAI_TYPES: dict[Kind, str] = {
     Kind.INVALID: "invalid_request_error",
     Kind.CONFLICT: "invalid_request_error",
@@ -64,6 +110,8 @@ OPENAI_TYPES: dict[Kind, str] = {
 
 _MESSAGE_CHARS = 2000
 
+_EXCEPTION = 100  # of RAGFlow: something was raised; only this one tells `data`
+
 UNEXPECTED = "Internal server error"
 
 
@@ -74,15 +122,30 @@ def refusal(kind: Kind, dialect: Dialect) -> Refusal:
             return NATIVE[kind]
         case Dialect.OPENAI_CHAT:
             return OPENAI_CHAT[kind]
+        case Dialect.RAGFLOW_22:
+            return RAGFLOW_22[kind]
         case _:
             assert_never(dialect)
 
 
+def refusal_of(error: ParleyError, dialect: Dialect) -> Refusal:
+    """Status and code that `dialect` gives for `error`: by its kind, and in RAGFlow's by its class first."""
+    by_kind = refusal(error.kind, dialect)
+    if dialect is not Dialect.RAGFLOW_22:
+        return by_kind
+    code = next((RAGFLOW_22_CODES[base] for base in type(error).__mro__ if base in RAGFLOW_22_CODES), by_kind.code)
+    return Refusal(status=by_kind.status, code=code)
+
+
 def error_body(error: ParleyError, dialect: Dialect) -> dict[str, Any]:
     """Return the body that tells of `error`."""
-    return body(
-        dialect, refusal(error.kind, dialect).code, _short(error.message), OPENAI_TYPES[error.kind], error.param
-    )
+    code = refusal_of(error, dialect).code
+    told = body(dialect, code, _short(error.message), OPENAI_TYPES[error.kind], error.param)
+    if error.kind is Kind.UNAUTHENTICATED and dialect is Dialect.RAGFLOW_22:
+        told["data"] = False
+    elif error.done is not None:
+        told["data"] = error.done
+    return told
 
 
 def _short(message: str) -> str:
@@ -92,6 +155,8 @@ def _short(message: str) -> str:
 
 def body(dialect: Dialect, code: int, message: str, kind: str, param: str | None = None) -> dict[str, Any]:
     """Return a failure's body: `kind` is OpenAI's word for it (openai.md 1.6)."""
+    if dialect is Dialect.RAGFLOW_22:
+        return {"code": code, "message": message} | ({"data": None} if code == _EXCEPTION else {})
     native: dict[str, Any] = {"code": code, "message": message, "data": None}
     if dialect is Dialect.OPENAI_CHAT:
         native["error"] = {"message": message, "type": kind, "param": param, "code": code}

@@ -9,8 +9,24 @@ import app
 import migrations
 import repositories
 import routers
-from app.domain.errors import Kind, ParleyError
-from app.wire.errors import OPENAI_TYPES, Dialect, error_body, error_headers, refusal
+from app.domain.errors import (
+    BadArgument,
+    Broken,
+    Invalid,
+    KeyAbsent,
+    Kind,
+    Missing,
+    NotAuthorized,
+    NotFound,
+    NotPermitted,
+    NotTakenIn,
+    ParleyError,
+    Taken,
+    Unauthenticated,
+    Unsuitable,
+    WrongType,
+)
+from app.wire.errors import OPENAI_TYPES, Dialect, error_body, error_headers, refusal, refusal_of
 
 NATIVE = {
     Kind.INVALID: (400, 102),
@@ -60,8 +76,14 @@ def test_every_kind_has_its_number_in_the_native_table() -> None:
 @pytest.mark.parametrize("error", every_error(), ids=lambda one: one.__name__)
 def test_every_error_has_an_answer_in_every_dialect(error: type[ParleyError], dialect: Dialect) -> None:
     one = bare(error)
-    told = refusal(one.kind, dialect)
+    told = refusal_of(one, dialect)
     body = error_body(one, dialect)
+    if dialect is Dialect.RAGFLOW_22:
+        assert told.status in (200, 413, 429, 503)
+        assert {key: body[key] for key in ("code", "message")} == {"code": told.code, "message": "Something is wrong."}
+        assert set(body) <= {"code", "message", "data"}
+        assert not body.get("data")
+        return
     assert 400 <= told.status < 600
     assert told.code in (102, 103, 104, 105, 429, 500)
     assert {key: body[key] for key in ("code", "message", "data")} == {
@@ -79,6 +101,32 @@ def test_every_error_has_an_answer_in_every_dialect(error: type[ParleyError], di
     else:
         assert set(body) == {"code", "message", "data"}
     assert error_headers(one) == {"Retry-After": "1"}
+
+
+def test_ragflow_tells_apart_by_class_what_others_tell_apart_by_kind() -> None:
+    """knowledge.md 0.2; RAGFlow's own numbers."""
+    codes = {
+        Invalid: 102,
+        BadArgument: 101,
+        WrongType: 100,
+        Missing: 102,
+        NotPermitted: 108,
+        NotAuthorized: 109,
+        NotFound: 404,
+        Taken: 409,
+        Unsuitable: 400,
+        NotTakenIn: 500,
+        Unauthenticated: 109,
+        KeyAbsent: 0,
+        Broken: 100,
+    }
+    assert {one: refusal_of(one("x"), Dialect.RAGFLOW_22).code for one in codes} == codes
+
+
+def test_what_was_done_all_the_same_is_told() -> None:
+    one = NotTakenIn("a.exe: no", done=[{"id": "1"}])
+    assert error_body(one, Dialect.RAGFLOW_22) == {"code": 500, "message": "a.exe: no", "data": [{"id": "1"}]}
+    assert error_body(one, Dialect.NATIVE)["data"] == [{"id": "1"}]
 
 
 def test_a_hint_to_come_back_is_whole_seconds_within_a_minute() -> None:
