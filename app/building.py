@@ -46,6 +46,7 @@ class Parts:
     lease: Lease
     caretaker: Caretaker
     peers: Peers
+    tokens: TokenCounter
     edge: EdgeConfig = field(default_factory=EdgeConfig)
     default_system_prompt: str | None = None
 
@@ -89,6 +90,7 @@ def assemble(
         lease=lease,
         caretaker=Caretaker(database, lease, engine, counter),
         peers=Peers(database, listener, engine, lease),
+        tokens=counter,
         edge=edge,
         default_system_prompt=default_system_prompt,
     )
@@ -118,6 +120,7 @@ async def built(
                     upload_max_bytes=settings.upload_max_bytes,
                     upload_max_files=settings.upload_max_files,
                     body_max_bytes=settings.body_max_bytes,
+                    duplicate_dataset_name=settings.duplicate_dataset_name,
                     is_compat22=settings.compat == "0.22",
                 ),
                 engine_config=EngineConfig(

@@ -6,7 +6,27 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 
 from app.building import Parts, running
-from routers import chats, chunks, completions, datasets, documents, errors, health, openai, retrieval, sessions, turns
+from routers import (
+    chats,
+    chunks,
+    completions,
+    datasets,
+    dify,
+    documents,
+    errors,
+    file_tree,
+    files,
+    graph,
+    health,
+    images,
+    index_jobs,
+    jobs,
+    metadata,
+    openai,
+    retrieval,
+    sessions,
+    turns,
+)
 from routers.deps import EdgeConfig, OrjsonResponse
 from routers.health import CheckMigrations, Exposure, GatherMetrics, Readiness
 from routers.middleware import Edge, RequestContext, cors
@@ -14,7 +34,26 @@ from routers.middleware import Edge, RequestContext, cors
 __all__ = ["Parts", "WebConfig", "build_app", "describe", "running"]
 
 # Routes are tried in this order: what is asked most comes first.
-ROUTERS = (completions, openai, turns, retrieval, chats, sessions, datasets, documents, chunks, health)
+ROUTERS = (
+    completions,
+    openai,
+    turns,
+    retrieval,
+    dify,
+    chats,
+    sessions,
+    datasets,
+    metadata,
+    images,
+    documents,
+    chunks,
+    files,
+    file_tree,
+    graph,
+    index_jobs,
+    jobs,
+    health,
+)
 
 _DESCRIPTION = """
 Chat assistants that answer from your documents, with sessions that remember and streams that survive.

@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     preload: bool = Field(default=False, description="Load embedded models at start.")
     drain: Seconds = Field(default=30.0, description="What running turns get after SIGTERM.")
     parse_workers: int = Field(default=1, ge=1, le=64, description="Documents a worker process parses at once.")
+    duplicate_dataset_name: Literal["rename", "reject"] = Field(
+        default="rename", description="A new dataset whose name is taken is renamed to name(1), or refused: reject."
+    )
     default_system_prompt: str | None = Field(default=None, description="System text of new assistants.")
 
     @field_validator("database_url", "database_owner_url")

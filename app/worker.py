@@ -1,6 +1,7 @@
 """The roof of the worker process: takes jobs off the queue and runs them, so that parsing never slows an answer."""
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from app.ingest.blobs import BlobStore
 from app.ingest.job_kinds import JobParts, hand_back, job_handlers
 from app.ingest.pipeline import PipelineConfig
 from app.ingest.retrying import RetryConfig
+from app.ingest.sweeping import Sweeper
 from app.llm.base import TokenCounter
 from app.llm.catalogue import ModelCatalogue
 from repositories.jobs import CHANNEL
@@ -96,6 +98,7 @@ class _Worker:
                 self._parts.listener.on_reconnect(self._wake)
                 tasks.start_soon(self._parts.listener.run)
             tasks.start_soon(self._heartbeat)
+            tasks.start_soon(Sweeper(self._parts.database, self._parts.blobs).run)
             tasks.start_soon(self._end_when_stopped, stop, tasks.cancel_scope)
             async with anyio.create_task_group() as jobs:
                 while not self._is_idle_too_long(exit_when_idle_s):
@@ -198,5 +201,11 @@ class _Worker:
 
 
 def be_modest() -> None:
-    """Let this process have what others leave of the processor."""
+    """Let this process, and what it starts from now on, have what others leave of the processor.
+
+    Where the system knows it, that is the idle class: a process that wakes to answer never waits for us, while a
+    low priority alone would make it wait for the end of our time slice.
+    """
     os.nice(LOW_PRIORITY)
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

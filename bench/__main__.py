@@ -1,4 +1,4 @@
-"""`python -m bench [overhead|memory|start|all]`: measures the service from outside; see bench/README.md."""
+"""`python -m bench [NAME|all]`: one run, or all that fetch nothing from Debian; see bench/README.md."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -8,12 +8,13 @@ from pathlib import Path
 import orjson
 from rich.console import Console
 
-from bench import memory, overhead, start
+from bench import documents, ingesting, memory, overhead, retrieval, scale, start
 from bench.figures import RESULTS, Report
 from bench.machine import Cores, choose_cores, machine_line
 from bench.processes import Died, StartFailed
 
 Run = Callable[[Cores, Path | None], Report]
+_ONLY_BY_NAME = {documents.NAME, documents.INGEST_NAME, retrieval.NAME, scale.NAME}  # they fetch packages from Debian
 
 
 def runs(size: str) -> dict[str, Run]:
@@ -22,6 +23,11 @@ def runs(size: str) -> dict[str, Run]:
         overhead.NAME: _run(partial(overhead.run, getattr(overhead, size))),
         memory.NAME: _run(partial(memory.run, getattr(memory, size))),
         start.NAME: _run(partial(start.run, getattr(start, size))),
+        ingesting.NAME: _run(partial(ingesting.run, getattr(ingesting, size))),
+        documents.NAME: _run(partial(documents.run, getattr(documents, size))),
+        documents.INGEST_NAME: _run(partial(documents.run_ingest, getattr(documents, size))),
+        retrieval.NAME: _run(partial(retrieval.run, getattr(retrieval, size))),
+        scale.NAME: _run(partial(scale.run, getattr(scale, size))),
     }
 
 
@@ -37,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=None if Console().is_terminal else 140)
     reports: list[Report] = []
     for name, run in runs(size).items():
-        if chosen.what not in (name, "all"):
+        if chosen.what != name and (chosen.what != "all" or name in _ONLY_BY_NAME):
             continue
         console.print(f"bench {name} ({size.lower()})", highlight=False)
         try:
@@ -57,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", default="all", choices=[overhead.NAME, memory.NAME, start.NAME, "all"])
+    parser.add_argument("what", nargs="?", default="all", choices=[*runs("TINY"), "all"])
     parser.add_argument("--short", action="store_true", help="about a minute each; figures are rough")
     parser.add_argument("--tiny", action="store_true", help="seconds; shows only that the harness works")
     parser.add_argument("--json", type=Path, help="write the reports of all runs here as well")

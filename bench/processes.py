@@ -167,6 +167,7 @@ class Parley:
 
     folder: Path
     upstream_port: int | None = None  # None: with the embedded models
+    has_embedded_embedding: bool = False
     core: Core = None
     postgres_core: Core = None
     port: int = field(default_factory=free_port)
@@ -243,10 +244,13 @@ class Parley:
             given |= {
                 "LLM_BASE_URL": base_url,
                 "LLM_MODEL": "scripted",
-                "EMBEDDING_BASE_URL": base_url,
-                "EMBEDDING_MODEL": "scripted",
-                "EMBEDDING_DIMENSIONS": "8",
             }
+            if not self.has_embedded_embedding:
+                given |= {
+                    "EMBEDDING_BASE_URL": base_url,
+                    "EMBEDDING_MODEL": "scripted",
+                    "EMBEDDING_DIMENSIONS": "8",
+                }
         return {f"PARLEY_{name}": value for name, value in given.items()}
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lxml import html
-from lxml.html import HtmlElement
+from lxml import html  # type: ignore[import-untyped]
+from lxml.html import HtmlElement  # type: ignore[import-untyped]
 
 from app.domain.documents import Block, ParsedDocument
 from app.ingest.html_blocks import html_blocks
@@ -165,7 +165,7 @@ def _parsed(element: HtmlElement, strike: _Strike) -> tuple[ParsedDocument, int]
         if strike.out_of(link.text_content())[1]:
             struck += 1
             link.drop_tree()
-    _, blocks = html_blocks(html.tostring(element, encoding="unicode"))
+    _, blocks = html_blocks(str(html.tostring(element, encoding="unicode")))
     kept: list[Block] = []
     for block in blocks:
         text, count = strike.out_of(block.text)

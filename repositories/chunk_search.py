@@ -1,8 +1,9 @@
 """Chunks of one tenant, searched by words and by vectors."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import Row, text
@@ -10,10 +11,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import ChunkId, DatasetId, DocumentId, TenantId
 
-_SEARCHED = """c.tenant_id = :tenant AND c.dataset_id = ANY(CAST(:dataset_ids AS text[])) AND c.is_available
-    AND (CAST(:document_ids AS text[]) IS NULL OR c.document_id = ANY(CAST(:document_ids AS text[])))"""
+CONTENT_WEIGHT = 0.6
+FIELD_WEIGHTS = (0.3, CONTENT_WEIGHT, 0.8, 1.0)
+"""What a word counts in D the fine parts, C the content, B the title, A keywords and questions (text_index.py)."""
+USUAL_LENGTH = 60.0
+"""Lexemes of a chunk whose length counts neither for nor against it."""
+LENGTH_BASE = 0.25
+"""Share of the length that every chunk is taken to have, so that the shortest ones do not win by that alone."""
 
-# Counting stops where more would hardly change a weight.
+# The documents that are switched off are few: they are read once and looked up by hash.
+_SEARCHED = """c.tenant_id = :tenant AND c.dataset_id = ANY(CAST(:dataset_ids AS text[])) AND c.is_available
+    AND (CAST(:document_ids AS text[]) IS NULL OR c.document_id = ANY(CAST(:document_ids AS text[])))
+    AND c.document_id NOT IN (SELECT d.id FROM documents d WHERE d.tenant_id = :tenant
+        AND d.dataset_id = ANY(CAST(:dataset_ids AS text[])) AND NOT d.is_enabled)"""
+
 _FREQUENCIES = text("""
     SELECT t.lexeme, (
         SELECT count(*) FROM (
@@ -23,31 +34,65 @@ _FREQUENCIES = text("""
     FROM unnest(CAST(:lexemes AS text[]), CAST(:queries AS text[])) AS t(lexeme, query)
 """)
 
-# `|| ''` unpacks a stored tsvector once; without it every term of the question would unpack it again. Cosines are
-# made for those that are left: a vector is stored out of line and costs more to fetch than to compare.
-_LEXICAL = text(f"""
-    SELECT f.id, f.document_id, f.dataset_id, f.document_name, f.weight, f.matched,
-        CASE WHEN c.dimensions = :dimensions THEN 1 - (c.embedding <=> CAST(:vector AS vector)) END AS cosine
-    FROM (
-        SELECT c.tenant_id, c.id, c.document_id, c.dataset_id, d.name AS document_name, t.weight, t.matched
-        FROM (
-            SELECT c.tenant_id, c.id, c.document_id, c.dataset_id, c.lexemes || CAST('' AS tsvector) AS lexemes
-            FROM chunks c WHERE {_SEARCHED} AND c.lexemes @@ CAST(:query AS tsquery)
-            OFFSET 0
+# Ids are hashes, so the first ones in their order are a sample like any other, and the same one each time.
+_SAMPLE = text("""
+    SELECT lexeme, count(*) AS found, max(size) AS size FROM (
+        SELECT unnest(tsvector_to_array(c.lexemes)) AS lexeme, count(*) OVER () AS size FROM (
+            SELECT c.lexemes FROM chunks c WHERE c.tenant_id = :tenant AND c.dataset_id = :dataset_id
+            ORDER BY c.id LIMIT :most
         ) c
-        JOIN documents d ON d.tenant_id = c.tenant_id AND d.id = c.document_id AND d.is_enabled
+    ) sampled GROUP BY lexeme HAVING count(*) >= :least
+""")
+
+# Whatever is said of a word in an index is weighed by how many chunks hold it, counted as far as was looked.
+_HOLDING = text(f"""
+    WITH held AS MATERIALIZED (
+        SELECT t.n, t.factor, c.document_id, c.id
+        FROM unnest(CAST(:queries AS text[]), CAST(:factors AS float8[])) WITH ORDINALITY AS t(query, factor, n)
         CROSS JOIN LATERAL (
-            SELECT COALESCE(sum(q.weight), 0) AS weight, count(*) AS matched
-            FROM unnest(CAST(:queries AS tsquery[]), CAST(:weights AS float8[])) AS q(query, weight)
-            WHERE c.lexemes @@ q.query
-        ) t
-        ORDER BY t.weight DESC, c.id LIMIT :most
-    ) f
-    JOIN chunks c ON c.tenant_id = f.tenant_id AND c.document_id = f.document_id AND c.id = f.id
+            SELECT c.document_id, c.id FROM chunks c WHERE {_SEARCHED} AND c.lexemes @@ CAST(t.query AS tsquery)
+            LIMIT :most_each
+        ) c
+    ), terms AS MATERIALIZED (
+        SELECT n, count(*) AS found, max(factor) * log(10 + greatest(0.5, CAST(:chunks AS float8) - count(*) + 0.5)
+            / (count(*) + 0.5)) AS weight
+        FROM held GROUP BY n
+    )
+    SELECT h.document_id, h.id, (SELECT array_agg(ARRAY[n, found]) FROM terms) AS found
+    FROM held h JOIN terms USING (n) GROUP BY h.document_id, h.id
+    ORDER BY sum(terms.weight) DESC, h.id LIMIT :most
 """)  # noqa: S608 (a constant)
 
-_ITERATIVE = text("SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true)")
-_EF_SEARCH = text("SELECT set_config('hnsw.ef_search', :ef_search, true)")
+# Left to itself the planner, which knows little of words, may read the whole dataset to find `most_each` chunks with one:
+# without plain index scans only the text index is left to it.
+_INDEX_SCANS = text("SELECT set_config('enable_indexscan', :are, true)")
+
+# `|| ''` unpacks a stored tsvector once; without it every term of the question would unpack it again.
+# `ts_rank` of one word is 0.61 for its first place and nears 1 with more; it is set against the length of the chunk.
+_MEASURED = text("""
+    SELECT c.id, c.document_id, c.dataset_id, d.name AS document_name, t.weight, t.matched,
+        CASE WHEN c.dimensions = :dimensions THEN 1 - (c.embedding <=> CAST(:vector AS vector)) END AS cosine
+    FROM unnest(CAST(:document_ids AS text[]), CAST(:ids AS text[])) AS wanted(document_id, id)
+    JOIN chunks c ON c.tenant_id = :tenant AND c.document_id = wanted.document_id AND c.id = wanted.id
+        AND c.is_available
+    JOIN documents d ON d.tenant_id = c.tenant_id AND d.id = c.document_id AND d.is_enabled
+    CROSS JOIN LATERAL (SELECT c.lexemes || CAST('' AS tsvector) AS lexemes OFFSET 0) u
+    CROSS JOIN LATERAL (
+        SELECT sqrt(CAST(:length_base AS float8) + CAST(:length_share AS float8) * length(u.lexemes)) AS length OFFSET 0
+    ) l
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS matched, COALESCE(sum(q.weight * least(1,
+            ts_rank(CAST(:fields AS float4[]), u.lexemes, q.query) / l.length)), 0) AS weight
+        FROM unnest(CAST(:queries AS tsquery[]), CAST(:weights AS float8[])) AS q(query, weight)
+        WHERE u.lexemes @@ q.query
+    ) t
+""")
+
+_TUNE = """
+    SELECT set_config('hnsw.ef_search', :ef_search, true), set_config('plan_cache_mode', 'force_custom_plan', true)
+"""
+_TUNED = text(_TUNE)
+_TUNED_ITERATIVE = text(f"{_TUNE}, set_config('hnsw.iterative_scan', 'relaxed_order', true)")
 _VERSION = text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
 
 _BODIES = text("""
@@ -77,9 +122,28 @@ class SearchScope:
     document_ids: Sequence[DocumentId] | None = None
 
 
+class ChunkKey(NamedTuple):
+    """What names a chunk: equal texts of two documents differ in both."""
+
+    document_id: DocumentId
+    id: ChunkId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """Chunks that hold words of a question, best first, and how many were counted for each word that was found."""
+
+    chunks: list[ChunkKey]
+    counted: dict[str, int]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundChunk:
-    """A chunk that a search came across. `weight` is the share of the question's terms in it, `matched` how many."""
+    """A chunk that a search came across.
+
+    `weight` is how much of the question's terms it holds (0..1): the weights of those in it, less for a single
+    occurrence in a long chunk. `matched` is how many of them it holds.
+    """
 
     id: ChunkId
     document_id: DocumentId
@@ -123,43 +187,72 @@ class ChunkSearch:
         }
         return {row.lexeme: row.frequency for row in await self._connection.execute(_FREQUENCIES, values)}
 
-    async def find_lexical(
+    async def sample(self, dataset_id: DatasetId, *, most: int, least: int) -> dict[str, float]:
+        """Return the lexemes that are in `least` or more of `most` sampled chunks, with the share of chunks that is."""
+        values = {"tenant": self._tenant_id, "dataset_id": dataset_id, "most": most, "least": least}
+        return {row.lexeme: row.found / row.size for row in await self._connection.execute(_SAMPLE, values)}
+
+    async def find_holding(
         self,
         scope: SearchScope,
+        factors: Mapping[str, float],
         *,
-        lexemes: Sequence[str],
-        weights: Mapping[str, float],
-        vector: Sequence[float],
+        chunk_count: int,
+        most_each: int,
         most: int,
-    ) -> list[FoundChunk]:
-        """Return, of the chunks with any of `lexemes`, the `most` with the greatest `weights`, with their cosines."""
+    ) -> Holding:
+        """Return the `most` chunks that hold the most of these lexemes, the rarer ones first.
+
+        Of one lexeme `most_each` chunks are looked at, and counted. `factors` multiply what a lexeme weighs.
+        """
+        lexemes = list(factors)
         values = {
             **self._scoped(scope),
-            "query": any_of(lexemes),
-            "queries": [any_of([lexeme]) for lexeme in weights],
-            "weights": list(weights.values()),
-            "vector": orjson.dumps(list(vector)).decode(),
-            "dimensions": len(vector),
+            "queries": [any_of([lexeme]) for lexeme in lexemes],
+            "factors": list(factors.values()),
+            "chunks": float(chunk_count),
+            "most_each": most_each,
             "most": most,
         }
-        return [_found(row) for row in await self._connection.execute(_LEXICAL, values)]
+        await self._connection.execute(_INDEX_SCANS, {"are": "off"})
+        rows = (await self._connection.execute(_HOLDING, values)).all()
+        await self._connection.execute(_INDEX_SCANS, {"are": "on"})
+        counted = {lexemes[n - 1]: int(found) for n, found in (rows[0].found if rows else [])}
+        return Holding(chunks=[ChunkKey(row.document_id, row.id) for row in rows], counted=counted)
 
     async def find_near(
-        self, scope: SearchScope, *, vector: Sequence[float], least: float, most: int, is_exact: bool
-    ) -> list[FoundChunk]:
-        """Return the `most` chunks nearest to `vector` whose cosine is at least `least`.
+        self, scope: SearchScope, *, vector: Sequence[float], most: int, is_exact: bool
+    ) -> list[ChunkKey]:
+        """Return the `most` chunks nearest to `vector`, the nearest first.
 
         Not `is_exact`, they come from the index of the vector's dimension, if there is one; call `tune` before.
         """
-        values = {**self._scoped(scope), "vector": orjson.dumps(list(vector)).decode(), "least": least, "most": most}
+        values = {**self._scoped(scope), "vector": _vector(vector), "most": most}
         rows = await self._connection.execute(_near(len(vector), is_exact=is_exact), values)
-        return [_found(row) for row in rows]
+        return [ChunkKey(row.document_id, row.id) for row in rows]
+
+    async def measure(
+        self, chunks: Sequence[ChunkKey], *, weights: Mapping[str, float], vector: Sequence[float]
+    ) -> list[FoundChunk]:
+        """Return how much of the question is in each of `chunks`, and how near each is. Order is not kept."""
+        values = {
+            "tenant": self._tenant_id,
+            "document_ids": [chunk.document_id for chunk in chunks],
+            "ids": [chunk.id for chunk in chunks],
+            "queries": [any_of([lexeme]) for lexeme in weights],
+            "weights": list(weights.values()),
+            "vector": _vector(vector),
+            "dimensions": len(vector),
+            "fields": list(FIELD_WEIGHTS),
+            "length_base": LENGTH_BASE * CONTENT_WEIGHT**2,
+            "length_share": (1 - LENGTH_BASE) * CONTENT_WEIGHT**2 / USUAL_LENGTH,
+        }
+        return [_found(row) for row in await self._connection.execute(_MEASURED, values)]
 
     async def tune(self, *, ef_search: int, is_iterative: bool) -> None:
         """Prepare this unit for searches through the vector index."""
-        await self._connection.execute(_EF_SEARCH, {"ef_search": str(ef_search)})
-        if is_iterative:
-            await self._connection.execute(_ITERATIVE)
+        statement = _TUNED_ITERATIVE if is_iterative else _TUNED
+        await self._connection.execute(statement, {"ef_search": str(ef_search)})
 
     async def has_iterative_scans(self) -> bool:
         """Tell whether pgvector goes on where a filter left too few neighbours: 0.8 and later."""
@@ -211,27 +304,19 @@ def any_of(lexemes: Sequence[str]) -> str:
 
 
 def _near(dimensions: int, *, is_exact: bool) -> Any:
-    if is_exact:  # OFFSET keeps the distance from being made twice, for the order and for the answer
-        nearest = f"""
-            SELECT n.*, 1 - n.distance AS cosine FROM (
-                SELECT c.tenant_id, c.id, c.document_id, c.dataset_id,
-                    c.embedding <=> CAST(:vector AS vector) AS distance
-                FROM chunks c WHERE {_SEARCHED} AND c.dimensions = {int(dimensions)} OFFSET 0
-            ) n ORDER BY n.distance, n.id LIMIT :most
-        """  # noqa: S608 (constants and a whole number)
-    else:  # the index is over a cast and partial: the number has to stand in the statement, twice
-        distance = f"c.embedding::vector({int(dimensions)}) <=> CAST(:vector AS vector({int(dimensions)}))"
-        nearest = f"""
-            SELECT c.tenant_id, c.id, c.document_id, c.dataset_id, 1 - ({distance}) AS cosine
-            FROM chunks c WHERE {_SEARCHED} AND c.dimensions = {int(dimensions)}
-            ORDER BY {distance} LIMIT :most
-        """  # noqa: S608 (constants and whole numbers)
+    size = int(dimensions)
+    if is_exact:
+        distance = "c.embedding <=> CAST(:vector AS vector)"
+    else:  # the index is over a cast and partial: the number has to stand in the statement
+        distance = f"c.embedding::halfvec({size}) <=> CAST(:vector AS halfvec({size}))"
     return text(f"""
-        SELECT n.id, n.document_id, n.dataset_id, n.cosine, d.name AS document_name, 0.0 AS weight, 0 AS matched
-        FROM ({nearest}) n
-        JOIN documents d ON d.tenant_id = n.tenant_id AND d.id = n.document_id AND d.is_enabled
-        WHERE n.cosine >= :least ORDER BY n.cosine DESC, n.id
-    """)  # noqa: S608 (constants and whole numbers)
+        SELECT c.document_id, c.id FROM chunks c WHERE {_SEARCHED} AND c.dimensions = {size}
+        ORDER BY {distance} LIMIT :most
+    """)  # noqa: S608 (constants and a whole number)
+
+
+def _vector(vector: Sequence[float]) -> str:
+    return orjson.dumps(list(vector)).decode()
 
 
 def _found(row: Row[Any]) -> FoundChunk:
@@ -242,5 +327,5 @@ def _found(row: Row[Any]) -> FoundChunk:
         document_name=row.document_name,
         weight=float(row.weight),
         matched=int(row.matched),
-        cosine=float(row.cosine) if row.cosine is not None else None,
+        cosine=float(row.cosine) if row.cosine is not None and not math.isnan(row.cosine) else None,
     )

@@ -1,6 +1,7 @@
 """Chunks of one tenant: stored by parsing, listed, changed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -17,8 +18,8 @@ _DELETE = text("""
 
 _ADD = text("""
     INSERT INTO chunks (tenant_id, document_id, id, dataset_id, section_id, ordinal, content, lexemes, embedding,
-        dimensions, important_keywords, questions, positions, is_available, token_count, tags, tag_weights, cells, layer,
-        doc_type, image_id)
+        dimensions, important_keywords, questions, positions, is_available, token_count, tags, tag_weights, cells,
+        layer, doc_type, image_id)
     SELECT :tenant, :document_id, c.id, :dataset_id, c.section_id, c.ordinal, c.content, CAST(c.lexemes AS tsvector),
         CAST(c.embedding AS vector), vector_dims(CAST(c.embedding AS vector)),
         ARRAY(SELECT jsonb_array_elements_text(CAST(c.keywords AS jsonb))),
@@ -38,25 +39,47 @@ _ADD = text("""
 """)
 
 _SHOWN = """id, document_id, dataset_id, content, important_keywords, questions, positions, image_id, is_available,
-    created_at"""
+    created_at, ordinal, doc_type, tags, tag_weights"""
 
-_LIST_WHERE = """tenant_id = :tenant AND document_id = :document_id AND (CAST(:id AS text) IS NULL OR id = :id)
+_GET = text(f"""
+    SELECT {_SHOWN} FROM chunks WHERE tenant_id = :tenant AND document_id = :document_id AND id = :id
+""")  # noqa: S608 (a constant)
+
+_LIST_WHERE = """tenant_id = :tenant AND document_id = :document_id
+    AND (CAST(:ids AS text[]) IS NULL OR id = ANY(CAST(:ids AS text[])))
+    AND (CAST(:is_available AS boolean) IS NULL OR is_available = :is_available)
     AND (CAST(:query AS text) IS NULL OR lexemes @@ CAST(:query AS tsquery))"""
 
 _LIST_COUNT = text(f"SELECT count(*) FROM chunks WHERE {_LIST_WHERE}")  # noqa: S608 (a constant)
 
-# By page and top; what came through the API has no place and stands last, newest first (knowledge.md 3.2).
+# By page and top; what came through the API has no place and stands last, newest first (knowledge.md 3.2). Found by
+# words, the best hits stand first.
 _LIST = text(f"""
     SELECT {_SHOWN} FROM chunks WHERE {_LIST_WHERE}
-    ORDER BY (positions->0->>0)::int NULLS LAST, (positions->0->>3)::int NULLS LAST, created_at DESC, ordinal, id
+    ORDER BY CASE WHEN CAST(:query AS text) IS NULL THEN 0
+                  ELSE -ts_rank('{{0.03, 0.07, 0.35, 1.0}}', lexemes, CAST(:query AS tsquery)) END,
+        (positions->0->>0)::int NULLS LAST, (positions->0->>3)::int NULLS LAST, created_at DESC, ordinal, id
     LIMIT :most OFFSET :skip
 """)  # noqa: S608 (a constant)
 
 _ROWS_AT_ONCE = 250
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkFilter:
+    """Which chunks of a document a list shows; empty fields do not filter. One of the lexemes is enough."""
+
+    ids: Sequence[str] | None = None
+    lexemes: Sequence[str] = ()
+    is_available: bool | None = None
+
+
 class ChunkRepository:
-    """Chunks of one tenant. Never commits; counters are the caller's to change."""
+    """Chunks of one tenant. Never commits.
+
+    Whoever writes chunks of a document holds its row (`documents.lock`) from before the first one, and keeps the
+    counters of document and dataset: the sums of `additions`, and of `additions * token_count`.
+    """
 
     def __init__(self, connection: AsyncConnection, tenant_id: TenantId) -> None:
         self._connection = connection
@@ -78,28 +101,29 @@ class ChunkRepository:
             tokens += sum(row.token_count for row in made)
         return rows, tokens
 
-    async def count(self, document_id: DocumentId, *, chunk_id: str | None = None, lexemes: Sequence[str] = ()) -> int:
-        """Return how many chunks of the document match."""
-        return int(
-            (await self._connection.execute(_LIST_COUNT, self._listed(document_id, chunk_id, lexemes))).scalar_one()
-        )
+    async def get(self, document_id: DocumentId, chunk_id: str) -> StoredChunk | None:
+        """Return the chunk, if it is of that document."""
+        values = {"tenant": self._tenant_id, "document_id": document_id, "id": chunk_id}
+        row = (await self._connection.execute(_GET, values)).one_or_none()
+        return _stored(row) if row is not None else None
 
-    async def page(
-        self,
-        document_id: DocumentId,
-        *,
-        chunk_id: str | None = None,
-        lexemes: Sequence[str] = (),
-        most: int,
-        skip: int,
-    ) -> list[StoredChunk]:
-        """Return a page of the chunks of a document that hold one of `lexemes`, in reading order."""
-        values = {**self._listed(document_id, chunk_id, lexemes), "most": most, "skip": skip}
+    async def count(self, document_id: DocumentId, shown: ChunkFilter) -> int:
+        """Return how many chunks of the document match."""
+        return int((await self._connection.execute(_LIST_COUNT, self._listed(document_id, shown))).scalar_one())
+
+    async def page(self, document_id: DocumentId, shown: ChunkFilter, *, most: int, skip: int) -> list[StoredChunk]:
+        """Return a page of the chunks of a document that match: best hits first, else in reading order."""
+        values = {**self._listed(document_id, shown), "most": most, "skip": skip}
         return [_stored(row) for row in await self._connection.execute(_LIST, values)]
 
-    def _listed(self, document_id: DocumentId, chunk_id: str | None, lexemes: Sequence[str]) -> dict[str, Any]:
-        query = any_of(lexemes) if lexemes else None
-        return {"tenant": self._tenant_id, "document_id": document_id, "id": chunk_id, "query": query}
+    def _listed(self, document_id: DocumentId, shown: ChunkFilter) -> dict[str, Any]:
+        return {
+            "tenant": self._tenant_id,
+            "document_id": document_id,
+            "ids": list(shown.ids) if shown.ids is not None else None,
+            "is_available": shown.is_available,
+            "query": any_of(shown.lexemes) if shown.lexemes else None,
+        }
 
 
 def _columns(chunks: Sequence[NewChunk]) -> dict[str, list[Any]]:
@@ -136,4 +160,8 @@ def _stored(row: Row[Any]) -> StoredChunk:
         image_id=row.image_id,
         is_available=row.is_available,
         created_at=row.created_at,
+        ordinal=row.ordinal,
+        doc_type=row.doc_type,
+        tags=list(row.tags),
+        tag_weights=row.tag_weights,
     )

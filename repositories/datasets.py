@@ -5,9 +5,10 @@ from typing import Any
 
 import orjson
 from sqlalchemy import Row, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.datasets import Dataset
+from app.domain.datasets import Dataset, DatasetNameTaken
 from app.domain.ids import DatasetId, TenantId
 
 _COLUMNS = """id, tenant_id, name, avatar, description, language, embedding_model, permission, chunk_method,
@@ -60,19 +61,21 @@ _SETTABLE = ("name", "avatar", "description", "embedding_model", "permission", "
 _ADD_COUNTS = text("""
     UPDATE datasets SET document_count = document_count + :documents, chunk_count = chunk_count + :chunks,
         token_count = token_count + :tokens, updated_at = clock_timestamp()
-    WHERE tenant_id = :tenant AND id = :id RETURNING id
+    WHERE tenant_id = :tenant AND id = :id AND deleted_at IS NULL RETURNING id
 """)
 
-_LOCK_DOCUMENTS = text("""
-    SELECT blob_key FROM documents WHERE tenant_id = :tenant AND dataset_id = ANY(CAST(:ids AS text[]))
-    ORDER BY id FOR UPDATE
+_ADD_FIELDS = text("""
+    UPDATE datasets SET parser_config = jsonb_set(
+        parser_config, '{field_map}',
+        CASE WHEN jsonb_typeof(parser_config->'field_map') = 'object' THEN parser_config->'field_map' ELSE '{}' END
+            || CAST(:fields AS jsonb))
+    WHERE tenant_id = :tenant AND id = :id
 """)
-_CANCEL_JOBS = text("""
-    UPDATE jobs SET state = 'cancelled', ended_at = clock_timestamp()
-    WHERE tenant_id = :tenant AND state IN ('queued', 'running') AND subject_id IN (
-        SELECT id FROM documents WHERE tenant_id = :tenant AND dataset_id = ANY(CAST(:ids AS text[])))
+
+_SIZE = text("""
+    SELECT COALESCE(sum(size_bytes), 0) AS size_bytes FROM documents WHERE tenant_id = :tenant AND dataset_id = :id
 """)
-_DELETE = text("DELETE FROM datasets WHERE tenant_id = :tenant AND id = ANY(CAST(:ids AS text[])) RETURNING id")
+
 _ALL_IDS = text("SELECT id FROM datasets WHERE tenant_id = :tenant AND deleted_at IS NULL")
 
 
@@ -148,7 +151,11 @@ class DatasetRepository:
         return [_dataset(row) for row in await self._connection.execute(_PAGES[order_by, desc], values)]
 
     async def update(self, dataset_id: DatasetId, changes: Mapping[str, Any]) -> Dataset | None:
-        """Set the named columns; the dataset as it is then."""
+        """Set the named columns; the dataset as it is then.
+
+        Raises:
+            DatasetNameTaken: another one got the name meanwhile.
+        """
         values = {
             "tenant": self._tenant_id,
             "id": dataset_id,
@@ -160,9 +167,15 @@ class DatasetRepository:
             values["parser_config"] = orjson.dumps(changes["parser_config"]).decode()
         parts.append("updated_at = clock_timestamp()")
         statement = (
-            f"UPDATE datasets SET {', '.join(parts)} WHERE tenant_id = :tenant AND id = :id RETURNING {_COLUMNS}"  # noqa: S608 (names come from _SETTABLE)
+            f"UPDATE datasets SET {', '.join(parts)} WHERE tenant_id = :tenant AND id = :id AND deleted_at IS NULL "  # noqa: S608 (names come from _SETTABLE)
+            f"RETURNING {_COLUMNS}"
         )
-        row = (await self._connection.execute(text(statement), values)).one_or_none()
+        try:
+            row = (await self._connection.execute(text(statement), values)).one_or_none()
+        except IntegrityError as error:
+            if "uq_datasets_name" in str(error.orig):
+                raise DatasetNameTaken(f"Dataset name '{changes.get('name')}' already exists", param="name") from error
+            raise
         return _dataset(row) if row is not None else None
 
     async def add_counts(self, dataset_id: DatasetId, *, documents: int = 0, chunks: int = 0, tokens: int = 0) -> bool:
@@ -176,17 +189,19 @@ class DatasetRepository:
         }
         return (await self._connection.execute(_ADD_COUNTS, values)).first() is not None
 
+    async def add_fields(self, dataset_id: DatasetId, fields: Mapping[str, str]) -> None:
+        """Lay `fields` over `parser_config.field_map`: the columns of parsed tables by code (knowledge.md 5.7)."""
+        values = {"tenant": self._tenant_id, "id": dataset_id, "fields": orjson.dumps(dict(fields)).decode()}
+        await self._connection.execute(_ADD_FIELDS, values)
+
     async def all_ids(self) -> list[DatasetId]:
         """Return the ids of all datasets."""
         return [DatasetId(row.id) for row in await self._connection.execute(_ALL_IDS, {"tenant": self._tenant_id})]
 
-    async def delete(self, dataset_ids: Sequence[DatasetId]) -> list[str]:
-        """Delete datasets with all they hold, and cancel their jobs; the keys of their blobs."""
-        values = {"tenant": self._tenant_id, "ids": list(dataset_ids)}
-        keys = [row.blob_key for row in await self._connection.execute(_LOCK_DOCUMENTS, values)]
-        await self._connection.execute(_CANCEL_JOBS, values)
-        await self._connection.execute(_DELETE, values)
-        return keys
+    async def size_bytes(self, dataset_id: DatasetId) -> int:
+        """Return how large the dataset's files are together."""
+        values = {"tenant": self._tenant_id, "id": dataset_id}
+        return int((await self._connection.execute(_SIZE, values)).scalar_one())
 
 
 def _dataset(row: Row[Any]) -> Dataset:

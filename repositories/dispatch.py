@@ -45,6 +45,8 @@ _EXPIRE_IDEMPOTENCY = text("""
     DELETE FROM idempotency WHERE created_at < clock_timestamp() - make_interval(secs => :age_s)
 """)
 
+_WITH_STRAY_BLOBS = text("SELECT DISTINCT tenant_id FROM stray_blobs WHERE due_at <= clock_timestamp() LIMIT :most")
+
 
 class DispatchRepository:
     """Work that belongs to no tenant. Runs as the dispatch role; never commits."""
@@ -89,3 +91,8 @@ class DispatchRepository:
     async def expire_idempotency(self, age_s: float) -> int:
         """Forget answers kept for repeated calls that are older than `age_s`."""
         return (await self._connection.execute(_EXPIRE_IDEMPOTENCY, {"age_s": age_s})).rowcount
+
+    async def with_stray_blobs(self, most: int) -> list[TenantId]:
+        """Return tenants that have blobs to be deleted."""
+        rows = await self._connection.execute(_WITH_STRAY_BLOBS, {"most": most})
+        return [TenantId(row.tenant_id) for row in rows]

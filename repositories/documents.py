@@ -1,14 +1,15 @@
 """Documents of one tenant: rows, run states and progress."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from sqlalchemy import Row, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.datasets import Document, DocumentFilter, RunState
+from app.domain.datasets import Document, DocumentFilter, DocumentNameTaken, RunState
 from app.domain.ids import DatasetId, DocumentId, TenantId
 
 # The clock of a running document goes on; what lists show is never a stale duration.
@@ -44,7 +45,10 @@ _LOCK = text(f"""
     ORDER BY id FOR NO KEY UPDATE
 """)  # noqa: S608 (a constant)
 
-_FIND = text(f"SELECT {_COLUMNS} FROM documents WHERE tenant_id = :tenant AND id = :id")  # noqa: S608 (a constant)
+_FIND = text(f"""
+    SELECT {_COLUMNS} FROM documents WHERE tenant_id = :tenant AND id = :id AND NOT EXISTS (
+        SELECT FROM datasets d WHERE d.tenant_id = :tenant AND d.id = documents.dataset_id AND d.deleted_at IS NOT NULL)
+""")  # noqa: S608 (a constant)
 
 _IDS = text("SELECT id FROM documents WHERE tenant_id = :tenant AND dataset_id = :dataset_id ORDER BY id")
 
@@ -53,7 +57,9 @@ _NAMED = text("""
 """)
 
 _WHERE = """tenant_id = :tenant AND dataset_id = :dataset_id
-    AND (CAST(:id AS text) IS NULL OR id = :id) AND (CAST(:name AS text) IS NULL OR name = :name)
+    AND (CAST(:id AS text) IS NULL OR id = :id)
+    AND (CAST(:ids AS text[]) IS NULL OR id = ANY(CAST(:ids AS text[])))
+    AND (CAST(:name AS text) IS NULL OR name = :name)
     AND (CAST(:keywords AS text) = '' OR strpos(lower(name), lower(:keywords)) > 0)
     AND (CAST(:suffixes AS text[]) IS NULL OR suffix = ANY(CAST(:suffixes AS text[])))
     AND (CAST(:runs AS text[]) IS NULL OR run = ANY(CAST(:runs AS text[])))"""
@@ -91,9 +97,20 @@ _PAGES = {
     for desc in (True, False)
 }
 
+_IS_NAME_TAKEN = text("""
+    SELECT EXISTS (SELECT FROM documents WHERE tenant_id = :tenant AND dataset_id = :dataset_id
+                   AND lower(name) = lower(:name) AND id <> :but)
+""")
+
+_SETTABLE = ("name", "is_enabled", "chunk_method")
+_SETTABLE_JSON = ("parser_config", "meta_fields")
+
+_UNSTARTED = """run = 'UNSTART', progress = 0, progress_msg = '', process_begin_at = NULL, process_duration_s = 0,
+    chunk_count = 0, token_count = 0"""
+
 _DELETE = text("""
     DELETE FROM documents WHERE tenant_id = :tenant AND dataset_id = :dataset_id AND id = ANY(CAST(:ids AS text[]))
-    RETURNING blob_key, chunk_count, token_count
+    RETURNING chunk_count, token_count
 """)
 
 _START = text(f"""
@@ -122,7 +139,8 @@ _PROGRESS = text("""
 
 _END = text("""
     UPDATE documents SET run = :run, progress = :progress, progress_msg = progress_msg || E'\n' || :line,
-        chunk_count = :chunks, token_count = :tokens, updated_at = clock_timestamp(),
+        chunk_count = chunk_count + :chunks, token_count = token_count + :tokens, updated_at = clock_timestamp(),
+        thumbnail = COALESCE(NULLIF(:thumbnail, ''), thumbnail),
         process_duration_s = GREATEST(0.001, extract(epoch FROM clock_timestamp() - process_begin_at))
     WHERE tenant_id = :tenant AND id = :id AND run = 'RUNNING' RETURNING dataset_id
 """)
@@ -130,9 +148,8 @@ _END = text("""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
-    """What deleted documents leave behind to be taken care of."""
+    """By how much a deletion lowers the counters of the dataset."""
 
-    blob_keys: list[str]
     documents: int
     chunks: int
     tokens: int
@@ -219,18 +236,48 @@ class DocumentRepository:
             "tenant": self._tenant_id,
             "dataset_id": dataset_id,
             "id": shown.document_id,
+            "ids": list(shown.document_ids) if shown.document_ids is not None else None,
             "name": shown.name,
             "keywords": shown.keywords,
             "suffixes": list(shown.suffixes) or None,
             "runs": [run.value for run in shown.runs] if shown.runs is not None else None,
         }
 
+    async def is_name_taken(self, dataset_id: DatasetId, name: str, *, but: DocumentId) -> bool:
+        """Tell whether another document of the dataset than `but` has this name, ignoring case."""
+        values = {"tenant": self._tenant_id, "dataset_id": dataset_id, "name": name, "but": but}
+        return bool((await self._connection.execute(_IS_NAME_TAKEN, values)).scalar_one())
+
+    async def update(
+        self, document_id: DocumentId, changes: Mapping[str, Any], *, is_unstarted: bool = False
+    ) -> Document:
+        """Set the named columns of a document that is locked; `is_unstarted` makes it one that was never parsed.
+
+        Raises:
+            DocumentNameTaken: another one got the name meanwhile.
+        """
+        values: dict[str, Any] = {"tenant": self._tenant_id, "id": document_id}
+        values |= {key: changes[key] for key in _SETTABLE if key in changes}
+        values |= {key: orjson.dumps(changes[key]).decode() for key in _SETTABLE_JSON if key in changes}
+        parts = [f"{key} = :{key}" for key in _SETTABLE if key in changes]
+        parts += [f"{key} = CAST(:{key} AS jsonb)" for key in _SETTABLE_JSON if key in changes]
+        parts += [_UNSTARTED] if is_unstarted else []
+        parts.append("updated_at = clock_timestamp()")
+        statement = (
+            f"UPDATE documents SET {', '.join(parts)} WHERE tenant_id = :tenant AND id = :id RETURNING {_COLUMNS}"  # noqa: S608 (names come from _SETTABLE)
+        )
+        try:
+            return _document((await self._connection.execute(text(statement), values)).one())
+        except IntegrityError as error:
+            if "uq_documents_name" in str(error.orig):
+                raise DocumentNameTaken("Duplicated document name in the same dataset.", param="name") from error
+            raise
+
     async def delete(self, dataset_id: DatasetId, document_ids: Sequence[DocumentId]) -> Removed:
-        """Delete documents with their sections and chunks."""
+        """Delete documents with their sections; their chunks were deleted before, in short statements."""
         values = {"tenant": self._tenant_id, "dataset_id": dataset_id, "ids": list(document_ids)}
         rows = (await self._connection.execute(_DELETE, values)).all()
         return Removed(
-            blob_keys=[row.blob_key for row in rows],
             documents=len(rows),
             chunks=sum(row.chunk_count for row in rows),
             tokens=sum(row.token_count for row in rows),
@@ -257,9 +304,21 @@ class DocumentRepository:
         await self._connection.execute(_PROGRESS, values)
 
     async def end(
-        self, document_id: DocumentId, *, run: RunState, progress: float, line: str, chunks: int = 0, tokens: int = 0
+        self,
+        document_id: DocumentId,
+        *,
+        run: RunState,
+        progress: float,
+        line: str,
+        chunks: int = 0,
+        tokens: int = 0,
+        thumbnail: str = "",
     ) -> DatasetId | None:
-        """End a running document; its dataset, or None when it was not running: nothing was written."""
+        """End a running document; its dataset, or None when it was not running: nothing was written.
+
+        `chunks` and `tokens` come on top of what was added through the API while it ran; an empty `thumbnail` leaves
+        the one it has.
+        """
         values = {
             "tenant": self._tenant_id,
             "id": document_id,
@@ -268,6 +327,7 @@ class DocumentRepository:
             "line": line,
             "chunks": chunks,
             "tokens": tokens,
+            "thumbnail": thumbnail,
         }
         dataset_id = (await self._connection.execute(_END, values)).scalar_one_or_none()
         return DatasetId(dataset_id) if dataset_id is not None else None

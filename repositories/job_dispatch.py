@@ -47,6 +47,10 @@ _RENEW = text("""
     RETURNING jobs.id
 """)
 
+_RELEASE = text("""
+    UPDATE jobs SET lease_until = clock_timestamp() WHERE owner = :owner AND state = 'running' RETURNING id
+""")
+
 _QUEUE = text("""
     SELECT count(*) FILTER (WHERE state = 'queued') AS queued,
            count(*) FILTER (WHERE state = 'running') AS running,
@@ -95,6 +99,10 @@ class JobDispatch:
             "lease_s": lease_s,
         }
         return {JobId(row.id) for row in await self._connection.execute(_RENEW, values)}
+
+    async def release(self, owner: str) -> list[JobId]:
+        """End the leases of a worker that is known to be dead, so that its jobs need not wait for them."""
+        return [JobId(row.id) for row in await self._connection.execute(_RELEASE, {"owner": owner})]
 
     async def queue(self) -> QueueState:
         """Say how much work waits."""

@@ -1,8 +1,6 @@
 """Background jobs of one tenant: queued, cancelled, ended."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -11,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.datasets import ClaimedJob, LeaseLost
 from app.domain.ids import JobId, TenantId, new_id
+from app.domain.jobs import JobState
 
 CHANNEL = "parley_jobs"
 """Where workers are woken: the payload is empty for new work, else the id of a cancelled job's subject."""
@@ -24,8 +23,14 @@ RAPTOR = "raptor"
 GRAPH = "graph"
 """The kind of job that reads a knowledge graph out of a dataset."""
 
+GRAPH_REFRESH = "graph_refresh"
+"""The kind of job that ranks a graph anew after documents were taken out of it; asks no chat model."""
+
 DELETE_DATASET = "delete_dataset"
 """The kind of job that removes what a deleted dataset held."""
+
+RENAME = "rename"
+"""The kind of job that lets the chunks of a renamed document know its name."""
 
 _ADD = text("""
     INSERT INTO jobs (tenant_id, id, kind, subject_id)
@@ -76,29 +81,13 @@ _LATEST = text(f"""
     ORDER BY created_at DESC, id DESC LIMIT 1
 """)  # noqa: S608 (a constant)
 
+_FIND = text(f"SELECT {_STATE} FROM jobs WHERE tenant_id = :tenant AND id = :id")  # noqa: S608 (a constant)
+
 _GIVE_BACK = text("""
     UPDATE jobs SET state = 'queued', owner = NULL, lease_until = NULL, error = :error, fence = fence + 1,
         attempts = attempts - :attempts, run_after = clock_timestamp() + make_interval(secs => :delay_s)
     WHERE tenant_id = :tenant AND id = :id AND state = 'running' AND fence = :fence RETURNING id
 """)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobState:
-    """How far a job is. `progress` is 0 to 1, -1 when it failed."""
-
-    id: JobId
-    kind: str
-    subject_id: str
-    state: str
-    attempts: int
-    priority: int
-    progress: float
-    progress_msg: str
-    error: str | None
-    began_at: datetime | None
-    created_at: datetime
-    ended_at: datetime | None
 
 
 class JobRepository:
@@ -157,6 +146,13 @@ class JobRepository:
         """Return the youngest job of this kind about any of the subjects."""
         values = {"tenant": self._tenant_id, "kind": kind, "subjects": list(subjects)}
         row = (await self._connection.execute(_LATEST, values)).mappings().one_or_none()
+        return JobState(**row) if row is not None else None
+
+    async def find(self, job_id: JobId) -> JobState | None:
+        """Return how far a job is."""
+        row = (
+            (await self._connection.execute(_FIND, {"tenant": self._tenant_id, "id": job_id})).mappings().one_or_none()
+        )
         return JobState(**row) if row is not None else None
 
     async def cancel(self, kind: str, subjects: Sequence[str]) -> list[JobId]:

@@ -17,12 +17,24 @@ from app.db.walls import DISPATCH_ROLE, TENANT_SETTING
 from app.domain.errors import Unavailable
 from app.domain.ids import TenantId
 from repositories.chats import ChatRepository
+from repositories.chunk_edits import ChunkEdits
 from repositories.chunk_search import ChunkSearch
+from repositories.chunk_titles import ChunkTitleRepository
 from repositories.chunks import ChunkRepository
+from repositories.contents import ContentsRepository
+from repositories.dataset_removal import DatasetRemoval
 from repositories.datasets import DatasetRepository
 from repositories.dispatch import DispatchRepository
+from repositories.document_contents import DocumentContents
+from repositories.document_metadata import DocumentMetadataRepository
 from repositories.documents import DocumentRepository
+from repositories.file_links import FileLinkRepository
+from repositories.files import FileRepository
+from repositories.graph import GraphRepository
+from repositories.graph_forgetting import GraphForgetting
+from repositories.graph_search import GraphSearch
 from repositories.idempotency import IdempotencyRepository
+from repositories.index_jobs import IndexJobRepository
 from repositories.jobs import JobRepository
 from repositories.keys import KeyRepository
 from repositories.messages import MessageRepository
@@ -31,6 +43,9 @@ from repositories.sections import SectionRepository
 from repositories.service import ServiceRepository
 from repositories.sessions import SessionRepository
 from repositories.statements import Driver, Statement
+from repositories.stray_blobs import StrayBlobRepository
+from repositories.summaries import SummaryRepository
+from repositories.tags import TagRepository
 from repositories.tenants import TenantRepository
 from repositories.turn_events import LogBatch, TurnEventRepository
 from repositories.turns import TurnRepository
@@ -104,6 +119,36 @@ class UnitOfWork:
         return DocumentRepository(self._connection, self.tenant_id)
 
     @cached_property
+    def contents(self) -> ContentsRepository:
+        """Tables of contents of documents."""
+        return ContentsRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def index_jobs(self) -> IndexJobRepository:
+        """Jobs that index whole datasets."""
+        return IndexJobRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def tags(self) -> TagRepository:
+        """Tags of tag datasets."""
+        return TagRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def summaries(self) -> SummaryRepository:
+        """Summaries over the chunks of documents."""
+        return SummaryRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def files(self) -> FileRepository:
+        """The folder tree."""
+        return FileRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def file_links(self) -> FileLinkRepository:
+        """Documents that were made of files."""
+        return FileLinkRepository(self._connection, self.tenant_id)
+
+    @cached_property
     def sections(self) -> SectionRepository:
         """Outlines of documents."""
         return SectionRepository(self._connection, self.tenant_id)
@@ -114,9 +159,29 @@ class UnitOfWork:
         return ChunkRepository(self._connection, self.tenant_id)
 
     @cached_property
+    def chunk_edits(self) -> ChunkEdits:
+        """Single chunks: added, changed, deleted."""
+        return ChunkEdits(self._connection, self.tenant_id)
+
+    @cached_property
     def chunk_search(self) -> ChunkSearch:
         """Searches among chunks."""
         return ChunkSearch(self._connection, self.tenant_id)
+
+    @cached_property
+    def graph(self) -> GraphRepository:
+        """Knowledge graphs, as jobs make them."""
+        return GraphRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def graph_forgetting(self) -> GraphForgetting:
+        """What is taken out of knowledge graphs."""
+        return GraphForgetting(self._connection, self.tenant_id)
+
+    @cached_property
+    def graph_search(self) -> GraphSearch:
+        """Knowledge graphs shown and searched."""
+        return GraphSearch(self._connection, self.tenant_id)
 
     @cached_property
     def jobs(self) -> JobRepository:
@@ -127,6 +192,31 @@ class UnitOfWork:
     def model_answers(self) -> ModelAnswerRepository:
         """What background jobs heard from models."""
         return ModelAnswerRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def chunk_titles(self) -> ChunkTitleRepository:
+        """What chunks know of their document's name."""
+        return ChunkTitleRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def document_contents(self) -> DocumentContents:
+        """Chunks of whole documents, in bulk."""
+        return DocumentContents(self._connection, self.tenant_id)
+
+    @cached_property
+    def document_metadata(self) -> DocumentMetadataRepository:
+        """Metadata of a dataset's documents."""
+        return DocumentMetadataRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def dataset_removal(self) -> DatasetRemoval:
+        """Datasets that are taken apart."""
+        return DatasetRemoval(self._connection, self.tenant_id)
+
+    @cached_property
+    def stray_blobs(self) -> StrayBlobRepository:
+        """Blobs that no row names."""
+        return StrayBlobRepository(self._connection, self.tenant_id)
 
     async def notify(self, channel: str, payload: str) -> None:
         """Wake listeners of `channel` when this unit commits; `payload` holds ids only, under 8000 bytes."""

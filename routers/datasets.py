@@ -2,49 +2,36 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from starlette.exceptions import HTTPException
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
-from app.domain.errors import Invalid
 from app.domain.ids import DatasetId
 from app.ingest.blobs import BlobStore
 from app.llm.catalogue import ModelCatalogue
-from app.services.datasets import (
-    change_dataset,
-    delete_datasets,
-    embedding_model_name,
-    lacks_permission,
-    new_dataset,
-    store_dataset,
-)
+from app.services.dataset_deletion import delete_datasets
+from app.services.datasets import change_dataset, embedding_model_name, lacks_permission, new_dataset, store_dataset
 from app.wire import knowledge
 from app.wire.envelope import success
-from routers.deps import Caller, DatabaseDep, KeyedRoute, RepeatableCall, Unit
+from routers.deps import Caller, DatabaseDep, Edge, KeyedRoute, RepeatableCall, Unit
 from routers.responses import ERRORS
+from routers.strict_json import strict_body, strict_page
 from schemas.bodies import UrlText
-from schemas.datasets import DatasetCreate, DatasetDeletion, DatasetQuery, DatasetUpdate, Uuid1
+from schemas.datasets import DatasetCreate, DatasetDeletion, DatasetQuery, DatasetUpdate
 
 _OFFSET_MOST = 2**62  # Postgres counts rows in 64 bits
 _PAGE_MOST = 2**31
-
-
-async def _only_json(request: Request) -> None:
-    """Refuse bodies that do not say they are JSON (knowledge.md 0.4)."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
-        raise Invalid(f"Unsupported content type: Expected application/json, got {kind or None}")
-
-
-_EMPTY_ID = ("documents", "chunks")
-"""What an empty id before these words makes of the path: a route with other methods (knowledge.md 0.3)."""
+_COLLAPSED = frozenset({"documents", "chunks"})  # what is left of a path whose id was empty (knowledge.md 0.3)
 
 router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["datasets"], responses=ERRORS)
-OnlyJson = Depends(_only_json)
 
 
-@router.post("/datasets", dependencies=[OnlyJson])
+@router.post("/datasets", openapi_extra=strict_page(DatasetCreate))
 async def create_dataset(
-    request: Request, caller: Caller, unit: Unit, call: RepeatableCall, body: DatasetCreate
+    request: Request,
+    caller: Caller,
+    unit: Unit,
+    edge: Edge,
+    call: RepeatableCall,
+    body: Annotated[DatasetCreate, Depends(strict_body(DatasetCreate))],
 ) -> Response:
     """Make a dataset."""
     catalogue: ModelCatalogue = request.app.state.catalogue
@@ -57,7 +44,8 @@ async def create_dataset(
             embedding_model=embedding_model_name(catalogue, body.embedding_model),
             sent=body.sent(),
         )
-        return success(knowledge.dataset(await store_dataset(unit, dataset)))
+        may_rename = edge.duplicate_dataset_name == "rename"
+        return success(knowledge.dataset(await store_dataset(unit, dataset, may_rename=may_rename)))
 
     return await call.once(unit, create)
 
@@ -67,12 +55,10 @@ async def list_datasets(caller: Caller, unit: Unit, query: Annotated[DatasetQuer
     """List datasets; `total_datasets` counts all that match."""
     dataset_id = DatasetId(query.id) if query.id is not None else None
     name = query.name or None
-    for asked in (dataset_id, name):
-        is_there = asked is None or await unit.datasets.count(
-            dataset_id=dataset_id if asked == dataset_id else None, name=name if asked == name else None
-        )
-        if not is_there:
-            raise lacks_permission(caller.tenant_id, str(asked))
+    if dataset_id is not None and not await unit.datasets.count(dataset_id=dataset_id):
+        raise lacks_permission(caller.tenant_id, dataset_id)
+    if name is not None and not await unit.datasets.count(name=name):
+        raise lacks_permission(caller.tenant_id, name)
     total = await unit.datasets.count(dataset_id=dataset_id, name=name)
     found = await unit.datasets.page(
         dataset_id=dataset_id,
@@ -82,33 +68,48 @@ async def list_datasets(caller: Caller, unit: Unit, query: Annotated[DatasetQuer
         most=min(query.page_size, _PAGE_MOST),
         skip=min((query.page - 1) * query.page_size, _OFFSET_MOST),
     )
-    return success([knowledge.dataset(each) for each in found], total_datasets=total)
+    jobs = await unit.index_jobs.latest([each.id for each in found])
+    return success([knowledge.dataset(each, jobs.get(each.id, {})) for each in found], total_datasets=total)
 
 
 @router.get("/datasets/{dataset_id}")
 async def get_dataset(dataset_id: UrlText, caller: Caller, unit: Unit) -> dict[str, Any]:
-    """Return one dataset."""
-    if dataset_id in _EMPTY_ID:
-        raise HTTPException(405)
+    """Return one dataset, and how many bytes its files have."""
+    if dataset_id in _COLLAPSED:
+        raise HTTPException(405, headers={"Allow": "POST, DELETE"})
     found = await unit.datasets.get(DatasetId(dataset_id))
     if found is None:
         raise lacks_permission(caller.tenant_id, dataset_id)
-    return success(knowledge.dataset(found))
+    jobs = await unit.index_jobs.latest([found.id])
+    return success(knowledge.one_dataset(found, await unit.datasets.size_bytes(found.id), jobs.get(found.id, {})))
 
 
-@router.put("/datasets/{dataset_id}", dependencies=[OnlyJson])
-async def update_dataset(request: Request, dataset_id: Uuid1, unit: Unit, body: DatasetUpdate) -> dict[str, Any]:
-    """Change a dataset; what is not sent stays."""
-    changed = await change_dataset(unit, request.app.state.catalogue, DatasetId(dataset_id), body.sent())
-    return success(knowledge.dataset(changed))
-
-
-@router.delete("/datasets", dependencies=[OnlyJson])
-async def remove_datasets(
-    request: Request, caller: Caller, database: DatabaseDep, body: DatasetDeletion
+@router.put("/datasets/{dataset_id}", openapi_extra=strict_page(DatasetUpdate))
+async def update_dataset(
+    request: Request,
+    dataset_id: UrlText,
+    unit: Unit,
+    body: Annotated[DatasetUpdate, Depends(strict_body(DatasetUpdate))],
 ) -> dict[str, Any]:
-    """Delete datasets with their documents and chunks; all of them when `ids` is null."""
+    """Change a dataset; what is not sent stays."""
+    stored_id = DatasetId(dataset_id.replace("-", "").lower())  # as ids are read wherever they are checked
+    changed = await change_dataset(unit, request.app.state.catalogue, stored_id, body.sent())
+    jobs = await unit.index_jobs.latest([changed.id])
+    return success(knowledge.dataset(changed, jobs.get(changed.id, {})))
+
+
+@router.delete("/datasets", openapi_extra=strict_page(DatasetDeletion))
+async def remove_datasets(
+    request: Request,
+    caller: Caller,
+    database: DatabaseDep,
+    body: Annotated[DatasetDeletion, Depends(strict_body(DatasetDeletion))],
+) -> dict[str, Any]:
+    """Delete datasets with their documents and chunks; all of them when `ids` is null.
+
+    They are gone at once; `jobs` names the jobs that still remove what large ones held (`GET /jobs/{job_id}`).
+    """
     blobs: BlobStore = request.app.state.blobs
     ids = [DatasetId(each) for each in body.ids] if body.ids is not None else None
-    deleted = await delete_datasets(database, blobs, caller.tenant_id, ids)
-    return success({"success_count": deleted})
+    done = await delete_datasets(database, blobs, caller.tenant_id, ids)
+    return success(knowledge.deleted_datasets(done.count, done.jobs))

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 import structlog
@@ -35,6 +35,7 @@ class EdgeConfig:
     upload_max_bytes: int = 64 * 1024 * 1024
     upload_max_files: int = 64
     body_max_bytes: int = 8 * 1024 * 1024
+    duplicate_dataset_name: Literal["rename", "reject"] = "rename"
     is_compat22: bool = False
 
 

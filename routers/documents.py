@@ -1,41 +1,39 @@
-"""Routes of documents: upload, list, download, delete; parse and stop."""
+"""Routes of documents: upload, list, download, change, delete; parse and stop."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
-from urllib.parse import quote
 
-from fastapi import APIRouter, Body, Depends, Query, Request, Response
-from fastapi.responses import StreamingResponse
+import orjson
+from fastapi import APIRouter, Body, Query, Request, Response
 from starlette.datastructures import UploadFile
 
 from app.domain.datasets import RUN_DIGITS, DocumentFilter, RunState
-from app.domain.errors import Invalid, Kind
+from app.domain.errors import BadArgument, Invalid, NotTakenIn, WrongType
 from app.domain.ids import DatasetId, DocumentId
-from app.ingest.blobs import BlobStore
+from app.retrieval.metadata import MetadataFilter, read_filter
 from app.services import documents as service
+from app.services.document_changes import DocumentChanges
+from app.services.file_names import check_name, clean_name
+from app.services.metadata import find_by_condition
+from app.services.parsing import start_parsing, stop_parsing
+from app.services.uploads import IncomingFile, UploadCall, Uploads
 from app.wire import knowledge
 from app.wire.envelope import success
-from app.wire.errors import Dialect, refusal
 from repositories.documents import ORDERINGS
-from routers.deps import Caller, DatabaseDep, Edge, KeyedRoute, OrjsonResponse, Unit
+from routers.blobs import Blobs
+from routers.deps import Caller, DatabaseDep, Edge, KeyedRoute, OrjsonResponse, Unit, route_name
+from routers.downloads import send_document
 from routers.responses import ERRORS
 from routers.uploads import pieces_of, uploaded_files
 from schemas.bodies import UrlText
-from schemas.documents import DocumentDeletion, ParseBody
+from schemas.documents import DocumentDeletion, DocumentUpdate, ParseBody
 
 router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["documents"], responses=ERRORS)
 
 _MOST = 2**62  # Postgres counts rows in 64 bits
 _PAGE_MOST = 2**31
 _UNSUPPORTED = "This type of file has not been supported yet!"
-
-
-def _blobs(request: Request) -> BlobStore:
-    blobs: BlobStore = request.app.state.blobs
-    return blobs
-
-
-Blobs = Annotated[BlobStore, Depends(_blobs)]
 _FORM = {
     "requestBody": {
         "content": {
@@ -55,46 +53,34 @@ _FORM = {
 async def upload_documents(
     request: Request, dataset_id: UrlText, caller: Caller, database: DatabaseDep, blobs: Blobs, edge: Edge
 ) -> Response:
-    """Upload files, each a part named `file`; parse them afterwards."""
+    """Upload files, each a part named `file`; parse them afterwards. Takes an `Idempotency-Key`."""
+    key = _idempotency_key(request)
     async with uploaded_files(request, edge) as files:
-        _check_files(files)
-        async with database.unit(caller.tenant_id) as unit:
-            if await unit.datasets.get(DatasetId(dataset_id)) is None:
-                raise service.unknown_dataset(dataset_id)
-        named = [(service.clean_name(file.filename or ""), file) for file in files]
-        stored: list[service.StoredFile] = []
-        try:
-            for name, file in named:
-                if service.is_supported(name):
-                    stored.append(
-                        await service.store_file(
-                            blobs,
-                            caller.tenant_id,
-                            DatasetId(dataset_id),
-                            name,
-                            pieces_of(file),
-                            at_most=edge.upload_max_bytes,
-                        )
-                    )
-        except BaseException:
-            await service.forget_files(blobs, stored)
-            raise
-    added = await service.add_documents(database, blobs, caller.tenant_id, DatasetId(dataset_id), stored)
-    told = [knowledge.document(document) for document in added]
-    refused = [f"{name}: {_UNSUPPORTED}" for name, _ in named if not service.is_supported(name)]
-    if refused:
-        failure = refusal(Kind.INVALID, Dialect.NATIVE)
-        body = {"code": failure.code, "message": "\n".join(refused), "data": told or None}
-        return OrjsonResponse(body, failure.status)
-    return OrjsonResponse(success(told))
+        done = await Uploads(database, blobs, caller.tenant_id, DatasetId(dataset_id)).take(
+            _incoming(files),
+            at_most=edge.upload_max_bytes,
+            render=knowledge.document,
+            call=UploadCall(key=key, key_id=caller.key_id, route=route_name(request)) if key is not None else None,
+        )
+    if done.refused:
+        message = "\n".join(f"{name}: {_UNSUPPORTED}" for name in done.refused)
+        raise NotTakenIn(message, done=done.documents or None)
+    return OrjsonResponse(success(done.documents), headers={"Idempotent-Replayed": "true"} if done.is_replay else None)
 
 
-def _check_files(files: Sequence[UploadFile]) -> None:
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= 255:
+        raise Invalid("Idempotency-Key must have 1 to 255 characters.")
+    return key
+
+
+def _incoming(files: Sequence[UploadFile]) -> list[IncomingFile]:
     if not files:
-        raise Invalid("No file part!")
+        raise BadArgument("No file part!")
     for file in files:
-        service.check_name(file.filename or "")
-        service.check_name(service.clean_name(file.filename or ""))
+        check_name(file.filename or "")
+    return [IncomingFile(name=clean_name(file.filename or ""), pieces=partial(pieces_of, file)) for file in files]
 
 
 @router.get("/datasets/{dataset_id}/documents")
@@ -112,10 +98,13 @@ async def list_documents(
     run: Annotated[list[UrlText] | None, Query()] = None,
     create_time_from: UrlText = "0",
     create_time_to: UrlText = "0",
+    metadata_condition: UrlText = "",
 ) -> dict[str, Any]:
-    """List documents with their run state and progress."""
+    """List documents with their run state and progress; `metadata_condition` is JSON, as for retrieval."""
+    await service.owned(unit, DatasetId(dataset_id), ending=" ")
     if orderby not in ORDERINGS:
-        raise Invalid(f"Input should be one of {', '.join(ORDERINGS)}", param="orderby")
+        raise BadArgument(f"Input should be one of {', '.join(ORDERINGS)}", param="orderby")
+    condition = _condition(metadata_condition)
     most = min(max(0, _whole("page_size", page_size)), _PAGE_MOST)
     total, found = await service.list_documents(
         unit,
@@ -126,6 +115,7 @@ async def list_documents(
             keywords=keywords,
             suffixes=suffix or (),
             runs=_runs(run),
+            document_ids=await find_by_condition(unit, DatasetId(dataset_id), condition),
             created_from_ms=_whole("create_time_from", create_time_from),
             created_to_ms=_whole("create_time_to", create_time_to),
         ),
@@ -135,6 +125,18 @@ async def list_documents(
         skip=min((max(1, _whole("page", page)) - 1) * most, _MOST),
     )
     return success({"total": total, "docs": [knowledge.listed_document(document) for document in found]})
+
+
+def _condition(sent: str) -> MetadataFilter | None:
+    if not sent.strip():
+        return None
+    try:
+        condition = orjson.loads(sent)
+    except orjson.JSONDecodeError as error:
+        raise Invalid("metadata_condition must be valid JSON.", param="metadata_condition") from error
+    if condition is not None and not isinstance(condition, dict):
+        raise Invalid("metadata_condition must be an object.", param="metadata_condition")
+    return read_filter(condition)
 
 
 def _runs(words: list[str] | None) -> list[RunState] | None:
@@ -149,21 +151,55 @@ def _whole(name: str, value: str) -> int:
     """Read a number of any size; what Postgres cannot count to becomes the most it can."""
     digits = value.strip().removeprefix("-")
     if not (digits.isascii() and digits.isdigit()):
-        raise Invalid(f"{name}: Input should be a valid integer, unable to parse string as an integer", param=name)
+        raise WrongType(f"{name}: Input should be a valid integer, unable to parse string as an integer", param=name)
     number = int(digits) if len(digits) <= 18 else _MOST
     return -number if value.strip().startswith("-") else number
 
 
 @router.get("/datasets/{dataset_id}/documents/{document_id}", response_class=Response)
-async def download_document(dataset_id: UrlText, document_id: UrlText, unit: Unit, blobs: Blobs) -> Response:
-    """Download a document, byte for byte as it was uploaded."""
-    found = await service.find_file(unit, DatasetId(dataset_id), DocumentId(document_id))
-    headers = {
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(found.name, safe='')}",
-        "Content-Length": str(found.size_bytes),
-        "X-Content-Type-Options": "nosniff",
-    }
-    return StreamingResponse(blobs.stream(found.blob_key), media_type="application/octet-stream", headers=headers)
+async def download_document(
+    request: Request, dataset_id: UrlText, document_id: UrlText, database: DatabaseDep, caller: Caller, blobs: Blobs
+) -> Response:
+    """Download a document, byte for byte as it was uploaded, or the part that `Range` asks for."""
+    async with database.unit(caller.tenant_id) as unit:
+        found = await service.find_file(unit, DatasetId(dataset_id), DocumentId(document_id))
+    return await send_document(request, blobs, found)
+
+
+@router.get("/documents/{document_id}", response_class=Response)
+async def download_any_document(
+    request: Request, document_id: UrlText, database: DatabaseDep, caller: Caller, blobs: Blobs
+) -> Response:
+    """Download a document of any of the tenant's datasets."""
+    async with database.unit(caller.tenant_id) as unit:
+        found = await service.find_file(unit, None, DocumentId(document_id))
+    return await send_document(request, blobs, found)
+
+
+@router.get("/documents/{document_id}/preview", response_class=Response)
+async def preview_document(
+    request: Request, document_id: UrlText, database: DatabaseDep, caller: Caller, blobs: Blobs
+) -> Response:
+    """Show a document: as the download, but under the media type of its extension and without scripts."""
+    async with database.unit(caller.tenant_id) as unit:
+        found = await service.find_file(unit, None, DocumentId(document_id))
+    return await send_document(request, blobs, found, is_preview=True)
+
+
+@router.put("/datasets/{dataset_id}/documents/{document_id}")
+@router.patch("/datasets/{dataset_id}/documents/{document_id}")
+async def update_document(
+    request: Request,
+    dataset_id: UrlText,
+    document_id: UrlText,
+    caller: Caller,
+    database: DatabaseDep,
+    body: Annotated[DocumentUpdate, Body()],
+) -> dict[str, Any]:
+    """Change a document; what is not sent stays. All of it is checked before any of it is stored."""
+    changes = DocumentChanges(database, request.app.state.catalogue, caller.tenant_id, caller.key_id)
+    changed = await changes.change(DatasetId(dataset_id), DocumentId(document_id), body.sent())
+    return success(knowledge.document(changed))
 
 
 @router.delete("/datasets/{dataset_id}/documents")
@@ -183,21 +219,43 @@ async def delete_documents(
 
 
 @router.post("/datasets/{dataset_id}/chunks")
-async def start_parsing(
+async def start_parsing_documents(
     dataset_id: UrlText, caller: Caller, database: DatabaseDep, body: Annotated[ParseBody | None, Body()] = None
 ) -> dict[str, Any]:
     """Parse documents, again if they were parsed before; lists tell the progress."""
     ids = _needed_ids(body)
-    return _done(await service.start_parsing(database, caller.tenant_id, DatasetId(dataset_id), ids), "started")
+    return _done(await start_parsing(database, caller.tenant_id, DatasetId(dataset_id), ids), "started")
+
+
+@router.post("/datasets/{dataset_id}/documents/parse")
+async def parse_documents(
+    dataset_id: UrlText, caller: Caller, database: DatabaseDep, body: Annotated[ParseBody | None, Body()] = None
+) -> dict[str, Any]:
+    """Parse documents, as `POST …/chunks`; the answer tells how many."""
+    done = await start_parsing(database, caller.tenant_id, DatasetId(dataset_id), _needed_ids(body))
+    return success(_counted(done))
 
 
 @router.delete("/datasets/{dataset_id}/chunks")
-async def stop_parsing(
+async def stop_parsing_documents(
     dataset_id: UrlText, caller: Caller, database: DatabaseDep, body: Annotated[ParseBody | None, Body()] = None
 ) -> dict[str, Any]:
     """Stop the parsing of documents."""
     ids = _needed_ids(body)
-    return _done(await service.stop_parsing(database, caller.tenant_id, DatasetId(dataset_id), ids), "stopped")
+    return _done(await stop_parsing(database, caller.tenant_id, DatasetId(dataset_id), ids), "stopped")
+
+
+@router.post("/datasets/{dataset_id}/documents/stop")
+async def stop_documents(
+    dataset_id: UrlText, caller: Caller, database: DatabaseDep, body: Annotated[ParseBody | None, Body()] = None
+) -> dict[str, Any]:
+    """Stop the parsing of documents, as `DELETE …/chunks`; the answer tells how many."""
+    done = await stop_parsing(database, caller.tenant_id, DatasetId(dataset_id), _needed_ids(body))
+    return success(_counted(done))
+
+
+def _counted(done: service.Partial) -> dict[str, Any]:
+    return {"success_count": done.count, **({"errors": done.errors} if done.errors else {})}
 
 
 def _needed_ids(body: ParseBody | None) -> list[DocumentId]:
@@ -211,7 +269,7 @@ def _ids(value: Any, name: str) -> list[DocumentId] | None:
     if value is None:
         return None
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise Invalid(f"`{name}` should be a list of strings", param=name)
+        raise WrongType(f"`{name}` should be a list of strings", param=name)
     return [DocumentId(each) for each in value]
 
 

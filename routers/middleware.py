@@ -35,9 +35,10 @@ EXPOSED_HEADERS = (  # openai.md 1.3; a wildcard within a name is no thing brows
 )
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_OPENAI_PATH = re.compile(r"/v1/(?!system/)|/api/v1/(?:chats|agents)_openai/")
+_OPENAI_PATH = re.compile(r"/v1/(?!system/|document/)|/api/v1/(?:chats|agents)_openai/")
 _DOUBLED = re.compile(rb"/{2,}")
 _MULTIPART_SLACK_BYTES = 1024 * 1024  # for the parts' own headers
+_DIFY_PATH = "/api/v1/dify/"
 _UNSEEN = frozenset({"/livez", "/readyz", "/metrics", "/v1/system/healthz", "/api/v1/system/healthz"})
 
 
@@ -62,6 +63,8 @@ class RequestContext:
         state["compat"] = bool(is_compat)
         is_openai = _OPENAI_PATH.match(scope["path"]) is not None
         native = Dialect.RAGFLOW_22 if is_compat else Dialect.NATIVE
+        if scope["path"].startswith(_DIFY_PATH):
+            native = Dialect.DIFY
         state["dialect"] = Dialect.OPENAI_CHAT if is_openai else native
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)

@@ -4,11 +4,12 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from app.domain.errors import Invalid, TooLarge
+from app.domain.errors import BadArgument, Invalid, TooLarge
 from routers.deps import EdgeConfig
+from routers.part_names import encoded_name
 
 _ENVELOPE_BYTES = 1024 * 1024  # what boundaries and part headers may add
 _PIECE_BYTES = 1024 * 1024
@@ -30,6 +31,16 @@ class _CappedParser(MultiPartParser):
         self._part_bytes = 0
         super().on_part_begin()
 
+    def on_headers_finished(self) -> None:
+        """Begin a file whose name came encoded under that name."""
+        part = self._current_part
+        name = encoded_name(part.content_disposition or b"")
+        if name is not None:
+            part.content_disposition = (part.content_disposition or b"") + b'; filename="x"'
+        super().on_headers_finished()
+        if name is not None and part.file is not None:
+            part.file.filename = name
+
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         """Take in more of a part."""
         self._part_bytes += end - start
@@ -40,14 +51,21 @@ class _CappedParser(MultiPartParser):
 
 @asynccontextmanager
 async def uploaded_files(request: Request, edge: EdgeConfig) -> AsyncGenerator[list[UploadFile], None]:
-    """Lend the parts named `file`, in order; their temporary files are gone at the end.
+    """Lend the parts named `file`, in order. Raises as `uploaded_form`."""
+    async with uploaded_form(request, edge) as form:
+        yield [part for part in form.getlist("file") if isinstance(part, UploadFile)]
+
+
+@asynccontextmanager
+async def uploaded_form(request: Request, edge: EdgeConfig) -> AsyncGenerator[FormData, None]:
+    """Lend the parts of a multipart body; their temporary files are gone at the end.
 
     Raises:
         TooLarge: a file, the body, or the number of files is over its cap.
         Invalid: it is no multipart body, or a broken one.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise Invalid("No file part!")
+        raise BadArgument("No file part!")
     most = edge.upload_max_bytes * edge.upload_max_files + _ENVELOPE_BYTES
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and (len(declared) > 18 or int(declared) > most):
@@ -74,7 +92,7 @@ async def uploaded_files(request: Request, edge: EdgeConfig) -> AsyncGenerator[l
     except (KeyError, UnicodeDecodeError, ValueError) as error:
         raise Invalid("Malformed multipart body.") from error
     try:
-        yield [part for part in form.getlist("file") if isinstance(part, UploadFile)]
+        yield form
     finally:
         await form.close()
 

@@ -122,7 +122,7 @@ class ParserConfig(_Strict):
 
 
 def _config_size(config: ParserConfig | None) -> ParserConfig | None:
-    size = len(orjson.dumps(config.model_dump(exclude_unset=True))) if config is not None else 0
+    size = len(orjson.dumps(config.model_dump(exclude_unset=True)).decode()) if config is not None else 0
     if size > _MOST_TEXT:
         raise PydanticCustomError(
             "config_size",

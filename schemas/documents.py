@@ -7,6 +7,19 @@ from pydantic import WithJsonSchema
 from schemas.bodies import LooseBody
 
 _IDS = WithJsonSchema({"type": "array", "items": {"type": "string"}})
+_TEXT = WithJsonSchema({"type": "string"})
+_OBJECT = WithJsonSchema({"type": "object"})
+_LIST = WithJsonSchema({"type": "array", "items": {"type": "object"}})
+
+
+class DocumentUpdate(LooseBody):
+    """Body of `PUT` and `PATCH …/documents/{document_id}`: any subset."""
+
+    name: Annotated[Any, _TEXT] = None
+    meta_fields: Annotated[Any, _OBJECT] = None
+    parser_config: Annotated[Any, _OBJECT] = None
+    chunk_method: Annotated[Any, _TEXT] = None
+    enabled: Annotated[Any, WithJsonSchema({"type": ["integer", "boolean"]})] = None
 
 
 class DocumentDeletion(LooseBody):
@@ -20,3 +33,18 @@ class ParseBody(LooseBody):
     """Body of `POST` and `DELETE …/chunks`: which documents to parse, or to stop parsing."""
 
     document_ids: Annotated[Any, _IDS] = None
+
+
+class MetadataBody(LooseBody):
+    """Body of `POST …/metadata/update`: which documents, and what becomes of their metadata."""
+
+    selector: Annotated[Any, _OBJECT] = None
+    updates: Annotated[Any, _LIST] = None
+    deletes: Annotated[Any, _LIST] = None
+
+
+class StatusBody(LooseBody):
+    """Body of `POST …/documents/batch-update-status`: which documents, and `"0"` or `"1"`."""
+
+    doc_ids: Annotated[Any, _IDS] = None
+    status: Annotated[Any, WithJsonSchema({"type": "string", "enum": ["0", "1"]})] = None

@@ -1,6 +1,18 @@
 """Tables of the knowledge graph of a dataset (knowledge.md 4.7, 5.11)."""
 
-from sqlalchemy import ARRAY, Column, Double, ForeignKeyConstraint, Index, SmallInteger, Table, Text, text
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.db.metadata import Moment, Vector, metadata, tenant_column
@@ -11,7 +23,7 @@ graph_documents = Table(
     tenant_column(),
     Column("document_id", Text, primary_key=True),
     Column("dataset_id", Text, nullable=False),
-    Column("subgraph", JSONB, nullable=False),  # {entities: […], relations: […]} as read from this document alone
+    Column("subgraph", JSONB, nullable=False),  # {entities: […], relations: […]}: the notes of this document alone
     Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
     ForeignKeyConstraint(["tenant_id", "document_id"], ["documents.tenant_id", "documents.id"], ondelete="CASCADE"),
     Index("ix_graph_documents_dataset", "tenant_id", "dataset_id"),
@@ -26,9 +38,12 @@ graph_entities = Table(
     Column("type", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("pagerank", Double, nullable=False, server_default="0"),
+    Column("degree", Integer, nullable=False, server_default="0"),
+    Column("aliases", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("document_ids", ARRAY(Text), nullable=False),
     Column("embedding", Vector, nullable=False),
     Column("dimensions", SmallInteger, nullable=False),
+    Column("vector_of", LargeBinary, nullable=False),  # a hash of model and text: whether the vector is still right
     ForeignKeyConstraint(["tenant_id", "dataset_id"], ["datasets.tenant_id", "datasets.id"], ondelete="CASCADE"),
     Index("ix_graph_entities_rank", "tenant_id", "dataset_id", text("pagerank DESC")),
 )
@@ -46,6 +61,7 @@ graph_relations = Table(
     Column("document_ids", ARRAY(Text), nullable=False),
     Column("embedding", Vector, nullable=False),
     Column("dimensions", SmallInteger, nullable=False),
+    Column("vector_of", LargeBinary, nullable=False),
     ForeignKeyConstraint(["tenant_id", "dataset_id"], ["datasets.tenant_id", "datasets.id"], ondelete="CASCADE"),
 )
 

@@ -72,6 +72,7 @@ documents = Table(
     Column("toc", JSONB),  # [{level, title, chunk_ids}] where the parser config asked for it
     ForeignKeyConstraint(["tenant_id", "dataset_id"], ["datasets.tenant_id", "datasets.id"], ondelete="CASCADE"),
     Index("ix_documents_dataset", "tenant_id", "dataset_id", "created_at"),
+    Index("ix_documents_disabled", "tenant_id", "dataset_id", postgresql_where=text("NOT is_enabled")),
     Index("uq_documents_name", "tenant_id", "dataset_id", text("lower(name)"), unique=True),
 )
 
@@ -99,7 +100,7 @@ chunks = Table(
     Column("id", Text, primary_key=True),  # xxh64 of content and document id (knowledge.md 0.5)
     Column("dataset_id", Text, nullable=False),
     Column("section_id", Text),
-    Column("ordinal", Integer, nullable=False),
+    Column("ordinal", Integer, nullable=False),  # place in the document from 0; -1: came through the API, without title
     Column("content", Text, nullable=False),
     Column("lexemes", Lexemes, nullable=False),
     Column("embedding", Vector, nullable=False),
@@ -116,8 +117,11 @@ chunks = Table(
     Column("tag_weights", JSONB, nullable=False, server_default=text("'{}'")),  # tag -> score
     Column("cells", JSONB),  # the typed cells of a table row
     Column("layer", SmallInteger, nullable=False, server_default="0"),  # 0 the document's text, from 1 summaries
+    Column(
+        "additions", Integer, nullable=False, server_default="1"
+    ),  # how often it was put in: counters are sums of it
     ForeignKeyConstraint(["tenant_id", "document_id"], ["documents.tenant_id", "documents.id"], ondelete="CASCADE"),
-    Index("ix_chunks_dataset", "tenant_id", "dataset_id"),
-    Index("ix_chunks_lexemes", "dataset_id", "lexemes", postgresql_using="gin"),
+    Index("ix_chunks_dataset", "tenant_id", "dataset_id", "id"),
+    Index("ix_chunks_lexemes", "dataset_id", "lexemes", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
     Index("ix_chunks_section", "tenant_id", "section_id", postgresql_where=text("section_id IS NOT NULL")),
 )

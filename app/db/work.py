@@ -48,6 +48,7 @@ jobs = Table(
         "run_after",
         postgresql_where=text("state IN ('queued', 'running')"),
     ),
+    Index("ix_jobs_subject", "tenant_id", "subject_id", "kind", "created_at"),
     Index(
         "uq_jobs_live",
         "tenant_id",

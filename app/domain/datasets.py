@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from app.domain.errors import Missing
+from app.domain.errors import Invalid, Missing, NotPermitted, WrongType
 from app.domain.ids import ChunkId, DatasetId, DocumentId, JobId, SectionId, TenantId
 
 
@@ -90,6 +90,7 @@ class DocumentFilter:
     keywords: str = ""
     suffixes: Sequence[str] = ()
     runs: Sequence[RunState] | None = None
+    document_ids: Sequence[DocumentId] | None = None
     created_from_ms: int = 0
     created_to_ms: int = 0
 
@@ -137,7 +138,11 @@ class NewChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredChunk:
-    """A chunk as lists show it, without vector and lexemes."""
+    """A chunk as lists show it, without vector and lexemes.
+
+    `ordinal` is its place in the document from 0; -1 when it came through the API: such a chunk is not found by the
+    words of its file's name.
+    """
 
     id: ChunkId
     document_id: DocumentId
@@ -149,6 +154,10 @@ class StoredChunk:
     image_id: str
     is_available: bool
     created_at: datetime
+    ordinal: int = 0
+    doc_type: str = ""
+    tags: list[str] = field(default_factory=list[str])
+    tag_weights: dict[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,8 +176,28 @@ class DatasetMissing(Missing):
     """The dataset does not exist, or belongs to another tenant."""
 
 
+class DatasetNotPermitted(DatasetMissing, NotPermitted):
+    """The dataset is not among those the caller may list, change or delete."""
+
+
+class DatasetNameTaken(Invalid):
+    """Another dataset of the tenant has that name."""
+
+
+class UploadTargetMissing(DatasetMissing, WrongType):
+    """The dataset that files were sent to is not there."""
+
+
 class DocumentMissing(Missing):
     """The document does not exist, is not in that dataset, or belongs to another tenant."""
+
+
+class ChunkedDocumentMissing(DocumentMissing, WrongType):
+    """The document whose chunks are to be deleted is missing; RAGFlow 0.22 falls over it (knowledge.md 3.4)."""
+
+
+class DocumentNameTaken(Invalid):
+    """Another document of the dataset has that name."""
 
 
 class LeaseLost(Exception):

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from app.domain.documents import Picture
+
 Role = Literal["system", "user", "assistant"]
 """Who speaks."""
 
@@ -18,10 +20,11 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatMessage:
-    """One message of a prompt."""
+    """One message of a prompt; `pictures` stand after its text, for models that see."""
 
     role: Role
     content: str
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

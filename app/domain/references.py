@@ -40,9 +40,10 @@ class DocumentCount:
 def count_documents(references: Sequence[Reference], cited: Iterable[int] = ()) -> list[DocumentCount]:
     """Count the documents of the cited references, or of all when none was cited (conversations.md 10.7 step 10).
 
-    Most references first, then in order of first appearance.
+    Most references first, then in order of first appearance. What comes from no document is not counted.
     """
     chosen = [references[n] for n in sorted(set(cited)) if n < len(references)] or list(references)
+    chosen = [reference for reference in chosen if reference.document_id]
     counts: dict[DocumentId, tuple[str, int]] = {}
     for reference in chosen:
         name, count = counts.get(reference.document_id, (reference.document_name, 0))

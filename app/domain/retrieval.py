@@ -3,14 +3,21 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.domain.ids import DatasetId, DocumentId
+from app.domain.ids import ChunkId, DatasetId, DocumentId
 from app.domain.models import Usage
 from app.domain.references import DocumentCount, Reference
+
+GRAPH_TITLE = "Related content in Knowledge Graph"
+"""Name of the document the knowledge graph's chunk seems to come from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
-    """What to look for, and where. Weight and threshold are in 0..1; `page` starts at 1 (knowledge.md 4.1)."""
+    """What to look for, and where (knowledge.md 4.1).
+
+    The weight is in 0..1, the threshold is one of final scores; `page` starts at 1. `chat_model` is the wire name of
+    the model that helps with keywords, languages, graph and tables of contents; None is the default one.
+    """
 
     question: str
     dataset_ids: tuple[DatasetId, ...]
@@ -23,6 +30,11 @@ class SearchRequest:
     rerank_id: str | None = None
     highlight: bool = False
     metadata_condition: dict[str, Any] | None = None
+    cross_languages: tuple[str, ...] = ()
+    keyword: bool = False
+    use_kg: bool = False
+    toc_enhance: bool = False
+    chat_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +47,28 @@ class SearchHit:
     questions: list[str] = field(default_factory=list[str])
     highlight: str | None = None
     document_metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphHit:
+    """What the knowledge graph says, as one chunk that no document holds (knowledge.md 4.7). `id` is random."""
+
+    id: str
+    content: str
+    dataset_ids: tuple[DatasetId, ...]
+
+    def reference(self) -> Reference:
+        """Return it as a reference that answers rest on; of several datasets the first is named."""
+        return Reference(
+            chunk_id=ChunkId(self.id),
+            content=self.content,
+            document_id=DocumentId(""),
+            document_name=GRAPH_TITLE,
+            dataset_id=self.dataset_ids[0],
+            similarity=1.0,
+            vector_similarity=1.0,
+            term_similarity=0.0,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +86,15 @@ class ModelCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """One page of hits, best first; `total` counts all over the threshold; `calls` are for the ledger."""
+    """One page of hits, best first; `total` and `documents` count all over the threshold, on every page.
+
+    `is_searched` is false when there was nothing to search for, or no document to search in. `calls` are for the
+    ledger. The graph's chunk, if one was asked for and it has something to say, is in none of the counts.
+    """
 
     hits: list[SearchHit]
     total: int
     documents: list[DocumentCount]
+    graph: GraphHit | None = None
+    is_searched: bool = True
     calls: list[ModelCall] = field(default_factory=list[ModelCall])

@@ -1,5 +1,6 @@
 """The answerer of chats: shape the query, search, ask the model, place the citations (design.md 3)."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -32,6 +33,7 @@ from app.engine.prompting import build_prompt, keep_within, system_text
 from app.engine.quoting import find_quotes, write_quotes
 from app.llm.asking import ask_text
 from app.llm.base import ChatModel, EmbeddingModel, TokenCounter
+from app.retrieval.rephrasing import LANGUAGES_MOST, rephrased
 
 log = structlog.get_logger()
 
@@ -46,6 +48,7 @@ repeat it. Answer with the question only.
 {conversation}"""
 _REFINED_MESSAGES = 6
 _REFINED_TOKENS = 200
+_REPHRASE_S = 30.0
 
 
 class Searcher(Protocol):
@@ -69,7 +72,8 @@ class RagAnswerer:
             await self._ask_model(ask, history, (), draft, deadline_s=deadline_s)
             return
         question = await self._standalone_question(ask, history, draft, deadline_s=deadline_s)
-        kept, total = await self._search(ask, question, draft)
+        searched = await self._searched_text(ask, question, draft, deadline_s=deadline_s)
+        kept, total = await self._search(ask, searched, draft)
         if kept and ask.model.provider == BUILTIN and ask.embedding is not None:
             await self._quote(ask, ask.embedding, question, kept, total, draft, deadline_s=deadline_s)
         else:
@@ -102,6 +106,32 @@ class RagAnswerer:
                 return ask.question
         return refined.strip() or ask.question
 
+    async def _searched_text(self, ask: Ask, question: str, draft: Draft, *, deadline_s: float) -> str:
+        """Return the question with its translations and keywords, as the assistant is set (10.4)."""
+        settings = ask.chat.prompt_config
+        named = settings.get("cross_languages")
+        languages = (
+            [each for each in named if isinstance(each, str) and each.strip()] if isinstance(named, list) else []
+        )
+        wants_keywords = settings.get("keyword") is True
+        if not languages and not wants_keywords:
+            return question
+        calls: list[ModelCall] = []
+        with draft.step("rephrase"):
+            try:
+                return await rephrased(
+                    question,
+                    languages=languages[:LANGUAGES_MOST],
+                    wants_keywords=wants_keywords,
+                    model=ask.model,
+                    calls=calls,
+                    deadline_s=min(deadline_s, asyncio.get_running_loop().time() + _REPHRASE_S),
+                    keeps_question=True,
+                )
+            finally:
+                for call in calls:
+                    draft.spent(call)
+
     async def _helper(
         self, model: ChatModel, prompt: str, options: GenerationOptions, draft: Draft, *, deadline_s: float
     ) -> str:
@@ -124,10 +154,15 @@ class RagAnswerer:
             top_k=ask.chat.top_k,
             rerank_id=ask.chat.rerank_id or None,
             metadata_condition=ask.metadata_condition,
+            use_kg=ask.chat.prompt_config.get("use_kg") is True,
+            toc_enhance=ask.chat.prompt_config.get("toc_enhance") is True,
+            chat_model=ask.chat.llm_id,
         )
         with draft.step("retrieve"):
             result = await self._searcher.search(ask.tenant_id, request)
             references = [hit.reference for hit in result.hits]
+            if result.graph is not None:
+                references.insert(0, result.graph.reference())
             fit = partial(keep_within, references, ask.model.context_tokens, self._counter)
             kept = await to_thread.run_sync(fit)
         for call in result.calls:

@@ -32,6 +32,11 @@ class Asker:
         """Tokens that prompt and answer may have together, if known."""
         return self._model.context_tokens
 
+    @property
+    def model_name(self) -> str:
+        """`name@provider` of the model."""
+        return f"{self._model.name}@{self._model.provider}"
+
     async def ask(self, messages: Sequence[ChatMessage], options: GenerationOptions) -> str:
         """Return the answer, from what is kept if the same was asked before.
 
@@ -47,20 +52,21 @@ class Asker:
         answer: str | None = None
         deadline_s = asyncio.get_running_loop().time() + self._timeout_s
         try:
-            answer = await ask_text(
+            heard = await ask_text(
                 self._model, messages, options, purpose=self._purpose, calls=calls, deadline_s=deadline_s
             )
+            answer = heard.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()  # Postgres keeps neither
+            return answer
         finally:
             if calls:
                 async with self._database.unit(self._tenant_id) as unit:
                     await unit.usage.add(calls)
                     if answer is not None:
                         await unit.model_answers.keep(key, answer)
-        return answer
 
     def _key(self, messages: Sequence[ChatMessage], options: GenerationOptions) -> bytes:
         asked = {
-            "model": f"{self._model.name}@{self._model.provider}",
+            "model": self.model_name,
             "messages": [asdict(message) for message in messages],
             "options": asdict(options),
         }

@@ -5,14 +5,18 @@ import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import anyio
+import anyio.to_thread
 import obstore
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from app.domain.errors import Invalid, Missing, TooLarge
+
+if TYPE_CHECKING:
+    from obstore import BytesStream, GetOptions
 
 _PART = re.compile(r"[A-Za-z0-9_=@+-](?:[A-Za-z0-9_.=@+-]{0,198}[A-Za-z0-9_=@+-])?")
 _MAX_PARTS = 6
@@ -41,8 +45,9 @@ def blob_key(*parts: str) -> str:
 class BlobStore:
     """Blobs of all tenants behind one URL; every key is checked."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, *, folder: Path | None = None) -> None:
         self._store = store
+        self._folder = folder
 
     @classmethod
     def at(cls, url: str, **options: Any) -> "BlobStore":
@@ -53,7 +58,8 @@ class BlobStore:
         parsed = urlsplit(url)
         match parsed.scheme:
             case "file":
-                return cls(LocalStore(unquote(parsed.path), mkdir=True, automatic_cleanup=True))
+                folder = Path(unquote(parsed.path))
+                return cls(LocalStore(folder, mkdir=True, automatic_cleanup=True), folder=folder)
             case "memory":
                 return cls(MemoryStore())
             case _:
@@ -105,6 +111,22 @@ class BlobStore:
         async for piece in found.stream():
             yield bytes(piece)
 
+    async def open_range(self, key: str, *, start: int, length: int) -> AsyncIterator[bytes]:
+        """Open `length` bytes from `start` (both within the blob) and return them in pieces.
+
+        Raises:
+            BlobMissing: there is none; told before the first piece.
+        """
+        if length <= 0:
+            await self.size(key)
+            return _pieces(())
+        options: GetOptions = {"range": (start, start + length)}
+        try:
+            found = await obstore.get_async(self._store, _checked(key), options=options)
+        except FileNotFoundError as error:
+            raise BlobMissing("The stored file is gone.") from error
+        return _pieces(found.stream())
+
     async def get_range(self, key: str, *, start: int, length: int) -> bytes:
         """Return up to `length` bytes from `start`; fewer, or none, at the end.
 
@@ -137,6 +159,8 @@ class BlobStore:
         checked = [_checked(key) for key in keys]
         if not checked:
             return
+        if self._folder is not None:
+            await anyio.to_thread.run_sync(_remove_half_written, self._folder, checked)
         try:
             await obstore.delete_async(self._store, checked)
         except FileNotFoundError:  # stores differ in whether they mind; then one at a time
@@ -163,3 +187,17 @@ class BlobStore:
 
 def _checked(key: str) -> str:
     return blob_key(*key.split("/"))
+
+
+async def _pieces(found: "BytesStream | tuple[()]") -> AsyncIterator[bytes]:
+    if not isinstance(found, tuple):
+        async for piece in found:
+            yield bytes(piece)
+
+
+def _remove_half_written(folder: Path, keys: list[str]) -> None:
+    """Remove what a writer left that was killed: beside its blob, under the same name and a number."""
+    for key in keys:
+        path = folder / key
+        for left in path.parent.glob(f"{path.name}#*"):
+            left.unlink(missing_ok=True)

@@ -14,6 +14,28 @@ class ArchiveCaps:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PictureCaps:
+    """What is taken of the pictures in a file; kept ones are encoded anew, no longer on a side than `side_px`."""
+
+    count: int = 300
+    bytes_in_all: int = 64 * 1024 * 1024
+    pixels: int = 100_000_000  # of one picture, before it is made smaller
+    smallest_px: int = 32  # shorter sides are bullets and rules
+    side_px: int = 1600
+    thumbnail_px: int = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OcrCaps:
+    """How much reading of pictures one document is given. Times in seconds."""
+
+    pages: int = 150
+    page_s: float = 40.0
+    total_s: float = 200.0
+    side_px: int = 4000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParseCaps:
     """What a parser accepts; the sandbox adds limits on time and memory."""
 
@@ -21,6 +43,10 @@ class ParseCaps:
     pages: int = 5000
     timeout_s: float = 300.0
     archive: ArchiveCaps = field(default_factory=ArchiveCaps)
+    pictures: PictureCaps = field(default_factory=PictureCaps)
+    ocr: OcrCaps = field(default_factory=OcrCaps)
+    cells: int = 4_000_000  # of all sheets of a file
+    attachments: int = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,7 +107,5 @@ def _draft(order: int, pieces: list[Piece]) -> Draft:
     roles = {piece.role for piece in pieces} - {"heading"}
     picture = next((piece.picture for piece in pieces if piece.picture is not None), None)
     doc_type = next((role for role in ("table", "image") if roles == {role}), "")
-    chunk = RawChunk(
-        content=text, section_order=order, positions=(), ordinal=0, picture=picture, doc_type=doc_type
-    )
+    chunk = RawChunk(content=text, section_order=order, positions=(), ordinal=0, picture=picture, doc_type=doc_type)
     return Draft(chunk, tuple(piece.page for piece in pieces if piece.page is not None))

@@ -10,6 +10,7 @@ import msgspec
 from app.ingest.caps import ParseCaps, ParseHints
 
 _PR_SET_PDEATHSIG = 1
+_NICENESS = 10  # answers come before documents
 
 
 class Confinement(msgspec.Struct):
@@ -23,13 +24,14 @@ class Confinement(msgspec.Struct):
 
 
 def confine(limits: Confinement) -> None:
-    """Limit memory and processor time, forbid writing files, die with the parent.
+    """Limit memory and processor time, forbid writing files, give way to others, die with the parent.
 
     Done here and not between fork and exec: code run there in a process with threads may deadlock.
     """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != limits.parent_pid:  # it died before the line above
         raise SystemExit(1)
+    os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_s, limits.cpu_s + 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

@@ -12,11 +12,12 @@ from typing import Any
 
 from app.domain.models import Usage
 from app.domain.retrieval import ModelCall
-from app.llm.base import EmbeddingModel
+from app.llm.base import EmbeddingModel, TokenCounter
 
 NAME_WEIGHT = 0.1
 """Share of the file name in a chunk's vector where the parser config names none."""
 
+_LONGEST_TOKEN = 16  # characters, about; beyond that many times the limit nothing is even counted
 _TABLE_TAG = re.compile(
     r"</?(?:table|thead|tbody|tfoot|caption|colgroup|col|tr|th|td)(?:\s[^<>]{0,200})?/?>", re.IGNORECASE
 )
@@ -49,11 +50,23 @@ def blend(name: Sequence[float], content: Sequence[float], share: float) -> list
 
 
 class ChunkEmbedder:
-    """Makes the vectors of chunks of one file; every call of the model is noted in `calls`."""
+    """Makes the vectors of chunks of one file; every call of the model is noted in `calls`.
+
+    With `tokens`, texts are cut to `most_tokens`, as they are where a model would refuse more: 8192 less 10.
+    """
 
     def __init__(
-        self, model: EmbeddingModel, calls: list[ModelCall], *, batch: int = 64, timeout_s: float = 120.0
+        self,
+        model: EmbeddingModel,
+        calls: list[ModelCall],
+        *,
+        batch: int = 64,
+        timeout_s: float = 120.0,
+        tokens: TokenCounter | None = None,
+        most_tokens: int = 8182,
     ) -> None:
+        self._tokens = tokens
+        self._most_tokens = most_tokens
         self._model = model
         self._calls = calls
         self._batch = batch
@@ -79,7 +92,7 @@ class ChunkEmbedder:
         name, *_ = await self.vectors([file_name])
         vectors: list[list[float]] = []
         for start in range(0, len(texts), self._batch):
-            found = await self.vectors(texts[start : start + self._batch])
+            found = await self.vectors([self._shortened(text) for text in texts[start : start + self._batch]])
             vectors += [blend(name, vector, share) for vector in found]
             if on_batch is not None:
                 await on_batch(len(vectors))
@@ -105,6 +118,14 @@ class ChunkEmbedder:
             )
         )
         return found.vectors
+
+    def _shortened(self, text: str) -> str:
+        if self._tokens is None or len(text) <= self._most_tokens:  # no token is shorter than a character
+            return text
+        text = text[: self._most_tokens * _LONGEST_TOKEN]
+        while (size := self._tokens.count(text)) > self._most_tokens:
+            text = text[: int(len(text) * min(0.95, self._most_tokens / size))]
+        return text
 
 
 def gathered(calls: Sequence[ModelCall]) -> list[ModelCall]:

@@ -3,11 +3,12 @@
 The seam only: the real enrichers live in modules of their own and are handed to the pipeline.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from app.domain.datasets import Document
+from app.domain.contents import ContentsEntry
+from app.domain.datasets import Document, NewChunk
 from app.domain.documents import Picture, RawChunk
 from app.domain.retrieval import ModelCall
 
@@ -45,6 +46,15 @@ class Enricher(Protocol):
         """
         ...
 
+    async def contents(
+        self, document: Document, chunks: Sequence[NewChunk], *, report: Report
+    ) -> list[ContentsEntry] | None:
+        """Return the table of contents that the parser config asks for, over the chunks as they will be stored.
+
+        None when it asks for none. Raises as `enrich`.
+        """
+        ...
+
 
 class PlainEnricher:
     """Adds nothing."""
@@ -59,3 +69,13 @@ class PlainEnricher:
     ) -> list[EnrichedChunk]:
         """Return the chunks as they are."""
         return chunks
+
+    async def contents(
+        self,
+        document: Document,  # noqa: ARG002
+        chunks: Sequence[NewChunk],  # noqa: ARG002
+        *,
+        report: Report,  # noqa: ARG002
+    ) -> list[ContentsEntry] | None:
+        """Make none."""
+        return None

@@ -17,7 +17,7 @@ _EXTENSIONS: dict[DocumentType, str] = {
     DocumentType.PDF: "pdf",
     DocumentType.DOC: (
         "msg eml doc docx ppt pptx yml xml htm html json jsonl ldjson csv txt ini xls xlsx wps rtf hlp pages numbers "
-        "key md py js java c cpp h php go ts sh cs kt sql"
+        "key odt ods odp epub md py js java c cpp h php go ts sh cs kt sql"
     ),
     DocumentType.AURAL: "wav flac ape alac wavpack wv mp3 aac ogg vorbis opus",
     DocumentType.VISUAL: (

@@ -1,18 +1,27 @@
 """Which kinds of background jobs there are, and who runs them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from app.domain.datasets import ClaimedJob
 from app.ingest.blobs import BlobStore
+from app.ingest.dataset_jobs import DatasetJobs
+from app.ingest.deleting import DatasetDeleting
+from app.ingest.graph.job import GraphWork, RefreshWork
 from app.ingest.jobs import ParseJobs
+from app.ingest.model_enricher import ModelEnricher
 from app.ingest.pipeline import Pipeline, PipelineConfig
+from app.ingest.raptor.job import RaptorWork
+from app.ingest.renaming import RenameJobs
 from app.ingest.retrying import RetryConfig
 from app.llm.base import TokenCounter
 from app.llm.catalogue import ModelCatalogue
-from repositories.jobs import CHANNEL, PARSE
+from repositories.jobs import CHANNEL, DELETE_DATASET, GRAPH, GRAPH_REFRESH, PARSE, RAPTOR, RENAME
 from repositories.unit_of_work import Database
+
+DELETION_ATTEMPTS = 10
+"""A deletion is tried for most of an hour: what it leaves behind, nobody sees and nobody could ask for again."""
 
 
 class JobHandler(Protocol):
@@ -45,8 +54,29 @@ def job_handlers(parts: JobParts) -> Mapping[str, JobHandler]:
         PARSE: ParseJobs(
             database=parts.database,
             catalogue=parts.catalogue,
-            pipeline=Pipeline(blobs=parts.blobs, tokens=parts.tokens, config=parts.pipeline),
+            pipeline=Pipeline(
+                blobs=parts.blobs,
+                tokens=parts.tokens,
+                config=parts.pipeline,
+                enricher=ModelEnricher(parts.database, parts.catalogue, parts.tokens),
+            ),
             retry=parts.retry,
+        ),
+        DELETE_DATASET: DatasetJobs(
+            parts.database,
+            DatasetDeleting(parts.blobs),
+            retry=replace(parts.retry, attempts=DELETION_ATTEMPTS),
+            may_be_deleted=True,
+        ),
+        RENAME: RenameJobs(parts.database, parts.catalogue, retry=parts.retry),
+        RAPTOR: DatasetJobs(parts.database, RaptorWork(parts.catalogue, parts.tokens), retry=parts.retry),
+        GRAPH: DatasetJobs(
+            parts.database,
+            GraphWork(database=parts.database, catalogue=parts.catalogue, tokens=parts.tokens),
+            retry=parts.retry,
+        ),
+        GRAPH_REFRESH: DatasetJobs(
+            parts.database, RefreshWork(database=parts.database, catalogue=parts.catalogue), retry=parts.retry
         ),
     }
 

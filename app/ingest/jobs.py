@@ -28,6 +28,7 @@ class _Work:
     document: Document
     dataset_id: DatasetId
     embedding_model: str
+    language: str
     old_sections: list[StoredSection]
 
 
@@ -94,6 +95,7 @@ class ParseJobs:
                 document=document,
                 dataset_id=dataset.id,
                 embedding_model=dataset.embedding_model,
+                language=dataset.language,
                 old_sections=await unit.sections.of_document(document_id),
             )
 
@@ -103,31 +105,49 @@ class ParseJobs:
                 await unit.documents.report(work.document.id, progress=progress, line=log_line(text))
                 await unit.jobs.hold(job)
 
-        if work.document.chunk_method != "naive":
-            await report(0.01, f"Chunk method {work.document.chunk_method} is not built yet: cut as naive.")
         model: EmbeddingModel = self._catalogue.embedding(work.embedding_model)
         return await self._pipeline.build(
-            work.document, model, old_sections=work.old_sections, report=report, calls=calls
+            work.document,
+            model,
+            old_sections=work.old_sections,
+            report=report,
+            calls=calls,
+            language=work.language,
         )
 
     async def _finish(self, job: ClaimedJob, work: _Work, built: Built, calls: list[ModelCall], started: float) -> None:
         """Store everything in one transaction: readers see all of it or nothing.
 
-        The rows come first and the locks last, so that a large document holds up no heartbeat.
+        The document is held from the start, as whoever writes chunks of it does; its job, whose lease is renewed
+        meanwhile, only at the end.
         """
         document = work.document
         async with self._database.unit(job.tenant_id) as unit:
+            locked = await unit.documents.lock(work.dataset_id, [document.id])
+            if document.id not in locked:
+                raise LeaseLost(job.id)
             await unit.sections.replace(document.id, built.sections)
+            await unit.contents.keep(document.id, built.contents)
             chunks, tokens = await unit.chunks.add(work.dataset_id, document.id, built.chunks)
+            if not locked[document.id].is_enabled:
+                await unit.document_contents.switch_chunks([document.id], is_available=False)
             lines = [] if built.chunks else [log_line(f"No chunk built from {document.name}")]
             lines.append(log_line(f"Task done ({time.monotonic() - started:.2f}s)"))
             ended = await unit.documents.end(
-                document.id, run=RunState.DONE, progress=1.0, line="\n".join(lines), chunks=chunks, tokens=tokens
+                document.id,
+                run=RunState.DONE,
+                progress=1.0,
+                line="\n".join(lines),
+                chunks=chunks,
+                tokens=tokens,
+                thumbnail=built.thumbnail,
             )
             if ended is None:
                 raise LeaseLost(job.id)
             await unit.jobs.end(job, state="done")
             await unit.datasets.add_counts(work.dataset_id, chunks=chunks, tokens=tokens)
+            if built.field_map:
+                await unit.datasets.add_fields(work.dataset_id, built.field_map)
             await unit.usage.add(gathered(calls))
 
     async def _fail(self, job: ClaimedJob, reason: str, calls: list[ModelCall]) -> None:

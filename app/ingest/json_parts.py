@@ -21,7 +21,7 @@ def json_parts(text: str, chunk_token_num: int) -> list[str]:
     least = max(min(most, chunk_token_num) - 200, 50)
     try:
         value = json.loads(text, parse_float=lambda number: _MARK + number)
-        if not isinstance(value, dict | list):
+        if not isinstance(value, dict | list) or not value:
             return [text] if text.strip() else []
         return [_dump(part) for part in _Splitter(most, least).run(value)]
     except (ValueError, RecursionError):
@@ -55,7 +55,7 @@ class _Splitter:
             if inner:
                 waiting.append(iter(inner))
             else:
-                self._put(path, keyed, length)
+                self._put(path, child, length)
         return [part for part in self._parts if part]
 
     def _put(self, path: tuple[str, ...], value: Any, length: int) -> None:

@@ -9,6 +9,10 @@ from app.domain.documents import ParseFailed
 from app.ingest.decoding import clean
 
 
+class ReadTooLong(ParseFailed):
+    """The library was not done in time."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NativePage:
     """One page as Markdown; `number` counts from 1."""
@@ -25,14 +29,23 @@ class NativeText:
     pages: tuple[NativePage, ...]
 
 
-def read_native(data: bytes, filename: str, mime_type: str, *, timeout_s: float, max_pages: int | None) -> NativeText:
-    """Return the file's text as Markdown. Blocking; meant for the parse child.
+def read_native(
+    data: bytes,
+    filename: str,
+    mime_type: str,
+    *,
+    timeout_s: float,
+    max_pages: int | None,
+    output: str = "markdown",
+) -> NativeText:
+    """Return the file's text as Markdown, or as `output` "plain" says. Blocking; meant for the parse child.
 
     Raises:
+        ReadTooLong: it was not done in `timeout_s`.
         ParseFailed: the library cannot read it.
     """
     config = xberg.ExtractionConfig(
-        output_format="markdown",
+        output_format=output,
         use_cache=False,  # it writes document text under the user's cache folder otherwise
         disable_ocr=True,
         escape_markdown=False,
@@ -50,9 +63,9 @@ def read_native(data: bytes, filename: str, mime_type: str, *, timeout_s: float,
 
     try:
         answer = asyncio.run(read())  # the library wants a running loop; this thread has none of its own
-    except xberg.XbergTimeoutError as error:
-        raise ParseFailed(f"{filename} took longer than {timeout_s:g} s to read and was given up.") from error
     except (RuntimeError, ValueError, OSError, xberg.XbergError) as error:  # broken input is a bare RuntimeError
+        if isinstance(error, xberg.XbergTimeoutError) or "timed out" in str(error):  # so is time that ran out
+            raise ReadTooLong(f"{filename} took longer than {timeout_s:g} s to read and was given up.") from error
         raise ParseFailed(f"{filename} is damaged or is not what its extension says.") from error
     if not answer.results:
         raise ParseFailed(f"{filename} could not be read.")

@@ -1,7 +1,9 @@
 """What a `parser_config` holds when it was not, or only partly, sent (knowledge.md 1.3)."""
 
 import copy
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 RAPTOR_PROMPT = (
     "Summarise the passages below in one short text. Take over names, dates and numbers exactly as they stand and "
@@ -61,6 +63,61 @@ _SCHEMA: dict[str, Any] = {
         "resolution": False,
     },
 }
+
+
+_MOST_TOKENS = 2048  # of `chunk_token_num` in the schema; a method's own default may be larger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutSettings:
+    """What chunk methods read from a parser config. `pages` are ranges from 1, both ends included; none = all."""
+
+    chunk_token_num: int = 512
+    delimiter: str = "\n"
+    html4excel: bool = False
+    layout_recognize: str = "DeepDOC"
+    pages: tuple[tuple[int, int], ...] = ()
+    task_page_size: int | None = None
+
+    def has_page(self, page: int) -> bool:
+        """Tell whether this page is wanted."""
+        return not self.pages or any(first <= page <= last for first, last in self.pages)
+
+
+def read_settings(method: str, parser_config: Mapping[str, Any]) -> CutSettings:
+    """Read what is there. Document-level configs are not validated (knowledge.md 2.2): what is missing or is no value
+    of the key acts as the method's default.
+    """
+    default = CutSettings()
+    own = _BY_METHOD.get(method, {})
+    tokens, delimiter = (own.get(key, getattr(default, key)) for key in ("chunk_token_num", "delimiter"))
+    sent, size, marks = (parser_config.get(key) for key in ("chunk_token_num", "task_page_size", "delimiter"))
+    layout = parser_config.get("layout_recognize")
+    return CutSettings(
+        chunk_token_num=sent if _is_int(sent) and 1 <= sent <= max(_MOST_TOKENS, tokens) else tokens,
+        delimiter=marks if isinstance(marks, str) and marks else delimiter,
+        html4excel=parser_config.get("html4excel") is True,
+        layout_recognize=layout if isinstance(layout, str) and layout.strip() else default.layout_recognize,
+        pages=_page_ranges(parser_config.get("pages")),
+        task_page_size=size if _is_int(size) and size >= 1 else None,
+    )
+
+
+def _is_int(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _page_ranges(sent: Any) -> tuple[tuple[int, int], ...]:
+    """Only whole, rising pairs count; a list in which nothing counts asks for all pages."""
+    found: list[tuple[int, int]] = []
+    pairs: list[Any] = sent if isinstance(sent, list) else []
+    for pair in pairs:
+        match pair:
+            case [first, last] if _is_int(first) and _is_int(last) and 1 <= first <= last:
+                found.append((first, last))
+            case _:
+                pass
+    return tuple(found)
 
 
 def default_config(method: str) -> dict[str, Any]:

@@ -1,92 +1,107 @@
 """A file's bytes to a `ParsedDocument`, by extension.
 
-Runs native code on what strangers uploaded: call it through `app/ingest/sandbox.py`.
+Runs native code on what strangers uploaded: call it through `app/ingest/sandbox.py`. The reader of a format is
+imported when a file of that format comes: the parse child lives for one document and pays for every import.
 """
 
+import importlib
 from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
 
-from app.domain.documents import Block, ParsedDocument, ParseFailed
-from app.ingest.archives import check_archive, read_entry
+from app.domain.documents import ParsedDocument, ParseFailed
 from app.ingest.caps import ParseCaps, ParseHints
-from app.ingest.decoding import decode, looks_binary
-from app.ingest.file_types import suffix
-from app.ingest.html_blocks import html_blocks
-from app.ingest.markdown_blocks import markdown_blocks, split_front_matter
-from app.ingest.native import read_native
-from app.ingest.pdf import parse_pdf
+from app.ingest.file_types import DocumentType, document_type, suffix
+from app.ingest.formats.source import Source
 
-# csv and json as they stand until their own methods (knowledge.md 5.4) are built
-_PLAIN_TYPES = "txt csv json jsonl ldjson ini yml xml sql py js java c cpp h php go ts sh cs kt"
-_PLAIN = frozenset(_PLAIN_TYPES.split())
-_DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+_READERS = {
+    "app.ingest.formats.plain:parse_plain": "txt ini yml sql py js java c cpp h php go ts sh cs kt",
+    "app.ingest.formats.plain:parse_markdown": "md",
+    "app.ingest.formats.plain:parse_html": "htm html",
+    "app.ingest.formats.tabular:parse_csv": "csv",
+    "app.ingest.formats.tabular:parse_workbook": "xlsx xls ods",
+    "app.ingest.formats.json_values:parse_json": "json jsonl ldjson",
+    "app.ingest.formats.xml_text:parse_xml_text": "xml",
+    "app.ingest.formats.mail:parse_eml": "eml",
+    "app.ingest.formats.outlook:parse_msg": "msg",
+    "app.ingest.pdf:parse_pdf": "pdf",
+    "app.ingest.formats.word:parse_docx": "docx",
+    "app.ingest.formats.slides:parse_pptx": "pptx",
+    "app.ingest.formats.open_document:parse_open_document": "odt odp",
+    "app.ingest.formats.epub:parse_epub": "epub",
+    "app.ingest.formats.legacy:parse_rtf": "rtf",
+    "app.ingest.formats.legacy:parse_doc": "doc",
+    "app.ingest.formats.legacy:parse_ppt": "ppt",
+    "app.ingest.formats.legacy:parse_iwork": "pages key numbers",
+    "app.ingest.formats.images:parse_image": "jpg jpeg png tif gif pcx tga psd pcd ai webp avif apng icon ico",
+    "app.ingest.formats.images:parse_svg": "svg",
+}
+_READER_OF = {extension: reader for reader, extensions in _READERS.items() for extension in extensions.split()}
+_VIDEO_WORDS = """
+mpg mpeg avi rm rmvb mov wmv asf dat asx wvx mpe mpa mp4 mkv
+"""
+_VIDEO = frozenset(_VIDEO_WORDS.split())
+_INSIDE_ONLY = {"tiff": "tif", "bmp": "ico", "yaml": "yml", "markdown": "md", "log": "txt", "tsv": "csv", "text": "txt"}
 
 
-def parse(
-    data: bytes,
-    filename: str,
-    caps: ParseCaps | None = None,
-    hints: ParseHints | None = None,  # noqa: ARG001
-) -> ParsedDocument:
-    """Return the document's blocks; no blocks at all for an empty file. Blocking.
+def parse(data: bytes, filename: str, caps: ParseCaps | None = None, hints: ParseHints | None = None) -> ParsedDocument:
+    """Return the document's blocks; a note says so where there are none. Blocking.
 
     Raises:
         ParseFailed: with a message for the document's owner.
     """
-    caps = caps or ParseCaps()
-    parser = _PARSERS.get(suffix(filename), _parse_plain if suffix(filename) in _PLAIN else None)
-    if parser is None:
-        raise ParseFailed("file type not supported yet(pdf, docx, md, html, txt supported)")
+    caps, hints = caps or ParseCaps(), hints or ParseHints()
+
+    def read_inside(inner: bytes, name: str) -> ParsedDocument:
+        extension = suffix(name)
+        name = f"{name}.{_INSIDE_ONLY[extension]}" if extension in _INSIDE_ONLY else name
+        return _parse(inner, name, caps, ParseHints(ocr=hints.ocr), _no_further, is_inside=True)
+
+    return _parse(data, filename, caps, hints, read_inside, is_inside=False)
+
+
+def _parse(
+    data: bytes,
+    filename: str,
+    caps: ParseCaps,
+    hints: ParseHints,
+    read_inside: Callable[[bytes, str], ParsedDocument],
+    *,
+    is_inside: bool,
+) -> ParsedDocument:
+    reader = _READER_OF.get(suffix(filename))
+    if reader is None:
+        raise ParseFailed(_no_reader(filename))
     if len(data) > caps.size_bytes:
         raise ParseFailed(f"File size exceeds( <= {caps.size_bytes // 1024**2}Mb )")
     if not data.strip():
-        return ParsedDocument()
-    return parser(data, filename, caps)
+        return ParsedDocument(notes=(f"{filename} is empty.",))
+    source = Source(data=data, filename=filename, caps=caps, hints=hints, read_inside=read_inside, is_inside=is_inside)
+    module, _, name = reader.partition(":")
+    read = cast(Callable[[Source], ParsedDocument], getattr(importlib.import_module(module), name))
+    try:
+        document = read(source)
+    except RecursionError as error:
+        raise ParseFailed(f"{filename} nests deeper than is read.") from error
+    if document.blocks or document.attachments:
+        return document
+    return replace(document, notes=(*document.notes, f"No text was found in {filename}."))
 
 
-def _parse_plain(data: bytes, filename: str, caps: ParseCaps) -> ParsedDocument:  # noqa: ARG001 - one shape for all
-    text = _text(data, filename)
-    return ParsedDocument(blocks=(Block(kind="plain", text=text),) if text.strip() else ())
+def _no_further(data: bytes, name: str) -> ParsedDocument:
+    raise ParseFailed(f"{name} lies two files deep and was not read ({len(data)} bytes).")
 
 
-def _parse_markdown(data: bytes, filename: str, caps: ParseCaps) -> ParsedDocument:  # noqa: ARG001 - one shape for all
-    title, front, body = split_front_matter(_text(data, filename))
-    blocks = [Block(kind="text", text=front)] if front.strip() else []
-    return ParsedDocument(blocks=(*blocks, *markdown_blocks(body)), title=title)
-
-
-def _parse_html(data: bytes, filename: str, caps: ParseCaps) -> ParsedDocument:  # noqa: ARG001 - one shape for all
-    title, blocks = html_blocks(_text(data, filename))
-    return ParsedDocument(blocks=tuple(blocks), title=title)
-
-
-def _parse_docx(data: bytes, filename: str, caps: ParseCaps) -> ParsedDocument:
-    if data.startswith(b"\xd0\xcf\x11\xe0"):  # an OLE container: how Office stores protected and old files
-        raise ParseFailed(
-            f"{filename} is protected by a password or in the old .doc format. Save it as a plain .docx file."
-        )
-    check_archive(data, filename, caps.archive, must_hold="word/document.xml")
-    native = read_native(data, filename, _DOCX, timeout_s=caps.timeout_s, max_pages=None)
-    _, _, body = split_front_matter(native.markdown)
-    blocks = markdown_blocks(body)
-    if not blocks and b":body" not in read_entry(data, "word/document.xml", at_most=1024**2):
-        raise ParseFailed(f"{filename} is damaged: the document in it cannot be read.")
-    return ParsedDocument(blocks=tuple(blocks))
-
-
-def _parse_pdf(data: bytes, filename: str, caps: ParseCaps) -> ParsedDocument:
-    return parse_pdf(data, filename, timeout_s=caps.timeout_s, max_pages=caps.pages)
-
-
-def _text(data: bytes, filename: str) -> str:
-    if looks_binary(data):
-        raise ParseFailed(f"{filename} is not a text file, although its name says so.")
-    return decode(data)
-
-
-_PARSERS: dict[str, Callable[[bytes, str, ParseCaps], ParsedDocument]] = {
-    "pdf": _parse_pdf,
-    "docx": _parse_docx,
-    "md": _parse_markdown,
-    "htm": _parse_html,
-    "html": _parse_html,
-}
+def _no_reader(filename: str) -> str:
+    extension = suffix(filename)
+    if extension in _VIDEO:
+        return f"{filename} is a video; videos are not read. Upload a transcript instead."
+    match document_type(filename):
+        case DocumentType.AURAL:
+            return (
+                f"{filename} is a sound recording; no speech model is set up to read it. Upload a transcript instead."
+            )
+        case DocumentType.VISUAL:
+            return f"Pictures of the type {extension} are not read. Save {filename} as PNG or JPEG and upload that."
+        case _:
+            return "file type not supported yet(pdf, xlsx, doc, docx, txt supported)"

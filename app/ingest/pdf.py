@@ -1,7 +1,7 @@
-"""PDF to blocks: text and tables by the parser library, the outline from the file's own bookmarks."""
+"""PDF to blocks: text and tables by the parser library, headings from bookmarks, scanned pages by OCR."""
 
 import re
-import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pypdfium2
@@ -9,153 +9,157 @@ import pypdfium2.raw as pdfium
 
 from app.domain.documents import Block, ParsedDocument, ParseFailed
 from app.ingest.decoding import clean
+from app.ingest.formats.ocr import MISSING
+from app.ingest.formats.source import Source
 from app.ingest.markdown_blocks import markdown_blocks
-from app.ingest.native import read_native
+from app.ingest.native import ReadTooLong, read_native
+from app.ingest.pdf_bookmarks import place_bookmarks, read_bookmarks
+from app.ingest.pdf_pages import PageLook, draw_pages, first_page, read_scanned, subset
 
 _WORDS = re.compile(r"\w+")
-_NUMBERED = re.compile(r"^\W*(?:\d+(?:\.\d+)*|[A-Z](?:\.\d+)+)\.?\s+(?=\S)")
-_TITLE_STARTS = re.compile(
-    r"\A[\s*_#]*(?:(?:\d+(?:\.\d+)*|[A-Z](?:\.\d+)+)\.?\s+)?[*_]*|(?<!\S)[*_]*(?:\d+(?:\.\d+)+)\.?\s+[*_]*|\n[*_]*"
-)
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")  # the parser library escapes Markdown in PDFs, told not to
-_MAX_TITLE_BLOCKS = 4
-_MIN_INNER_KEY = 8
-_MAX_BOOKMARKS = 5000
+_SCANNED_WORDS = 3  # a page with objects on it and fewer words than these in its text layer is a picture
+_LAYOUT_SHARE = 0.3  # of the time a document has; the text layer is read when it is used up
+_NOT_TITLES = {"", "untitled", "(anonymous)"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Bookmark:
-    title: str
-    level: int
-    page: int
+@dataclass(slots=True)
+class _Work:
+    """What is known of the file while it is read; `numbers` are the pages to read, from 1."""
+
+    source: Source
+    document: pypdfium2.PdfDocument
+    pages: int
+    numbers: list[int]
+    looks: list[PageLook]
+
+    @property
+    def scanned(self) -> list[int]:
+        return [look.number for look in self.looks if look.words < _SCANNED_WORDS and look.has_objects]
 
 
-def parse_pdf(data: bytes, filename: str, *, timeout_s: float, max_pages: int) -> ParsedDocument:
-    """Return the text layer of a PDF, with headings where its bookmarks say, else where the type is larger.
+def parse_pdf(source: Source) -> ParsedDocument:
+    """Return the text of a PDF, with headings where its bookmarks say, else where the type is larger.
+
+    Pages without a text layer are read by OCR, within its limits; what could not be read is told in the notes.
 
     Raises:
-        ParseFailed: damaged, protected by a password, too long, or scanned without a text layer.
+        ParseFailed: damaged, protected by a password, too long, or nothing on any page could be read.
     """
-    pages, title, bookmarks = _look_inside(data, filename, max_pages)
-    native = read_native(data, filename, "application/pdf", timeout_s=timeout_s, max_pages=max_pages)
-    blocks = [block for page in native.pages for block in markdown_blocks(page.markdown, page.number)]
-    if not native.pages:
-        blocks = markdown_blocks(native.markdown, 1)
-    blocks = [_unescaped(block) for block in blocks]
-    if not any(_WORDS.search(block.text) for block in blocks):
-        raise ParseFailed(
-            f"{filename} has no text layer: its {pages} page{'s' if pages != 1 else ''} look scanned, and reading "
-            "pictures (OCR) is not available. Upload a version with selectable text."
-        )
-    if bookmarks:
-        blocks = _place_bookmarks(blocks, bookmarks)
-    return ParsedDocument(blocks=tuple(blocks), pages=pages, title=title)
-
-
-def _look_inside(data: bytes, filename: str, max_pages: int) -> tuple[int, str | None, list[_Bookmark]]:
-    if b"%PDF-" not in data[:1024]:
-        raise ParseFailed(f"{filename} is not a PDF file, although its name says so.")
+    document = _open(source)
     try:
-        document = pypdfium2.PdfDocument(data)
+        work = _work(source, document)
+        is_plain = source.hints.layout.strip().lower() == "plain text"
+        blocks, late = (_text_layer(work), ()) if is_plain else _layout_in_time(work)
+        scanned = [] if is_plain else work.scanned
+        read = read_scanned(document, scanned, source)
+        blocks = sorted([*blocks, *read.blocks], key=lambda block: block.page or 0)
+        pictures, blocks, drawn_notes = draw_pages(document, work.numbers, blocks, source)
+        has_text = any(_WORDS.search(block.text) for block in blocks)
+        if not has_text and not pictures and (scanned or work.pages):
+            raise _nothing_read(work, is_ocr_installed=read.is_installed, is_plain=is_plain)
+        if not is_plain and (bookmarks := [mark for mark in read_bookmarks(document) if mark.page in work.numbers]):
+            blocks = place_bookmarks(blocks, bookmarks)
+        title = clean(document.get_metadata_value("Title")).strip()
+        return ParsedDocument(
+            blocks=tuple(blocks),
+            pages=work.pages,
+            title=title if title.lower() not in _NOT_TITLES else None,
+            pictures=pictures,
+            notes=(*late, *read.notes, *drawn_notes),
+            thumbnail=None if source.is_inside else first_page(document, source.caps.pictures),
+        )
+    finally:
+        document.close()
+
+
+def _open(source: Source) -> pypdfium2.PdfDocument:
+    if b"%PDF-" not in source.data[:1024]:
+        raise ParseFailed(f"{source.filename} is not a PDF file, although its name says so.")
+    try:
+        return pypdfium2.PdfDocument(source.data)
     except pypdfium2.PdfiumError as error:
         if getattr(error, "err_code", None) in {pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY}:
             raise ParseFailed(
                 "The PDF is protected by a password. Remove the protection and upload it again."
             ) from error
-        raise ParseFailed(f"{filename} is damaged and cannot be opened as a PDF.") from error
+        raise ParseFailed(f"{source.filename} is damaged and cannot be opened as a PDF.") from error
+
+
+def _work(source: Source, document: pypdfium2.PdfDocument) -> _Work:
+    pages = len(document)
+    numbers = chosen_pages(pages, source.hints.pages)
+    if len(numbers) > source.caps.pages:
+        raise ParseFailed(
+            f"{source.filename} has {pages} pages; at most {source.caps.pages} are read. Split the file, or choose "
+            "pages with `pages` in the parser config."
+        )
+    if not numbers:
+        raise ParseFailed(f"{source.filename} has {pages} pages; none of them is among those chosen by `pages`.")
+    return _Work(source, document, pages, numbers, PageLook.of(document, numbers))
+
+
+def chosen_pages(pages: int, ranges: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the page numbers within `ranges` (from 1, both ends included) in order, all where there are none."""
+    if not ranges:
+        return list(range(1, pages + 1))
+    chosen: set[int] = set()
+    for first, last in ranges:
+        chosen.update(range(max(1, first), min(pages, last) + 1))
+    return sorted(chosen)
+
+
+def _text_layer(work: _Work) -> list[Block]:
+    """Return the lines of the text layer, a block for each page."""
+    texts = ((look.number, clean(look.text).strip()) for look in work.looks)
+    return [Block(kind="plain", text=text, page=number) for number, text in texts if text]
+
+
+def _layout_in_time(work: _Work) -> tuple[list[Block], tuple[str, ...]]:
+    """Return `(blocks, notes)`: the layout, or the text layer where that takes too long."""
     try:
-        pages = len(document)
-        if pages > max_pages:
-            raise ParseFailed(f"{filename} has {pages} pages; at most {max_pages} are read.")
-        title = clean(document.get_metadata_value("Title")).strip()
-        return pages, title if title.lower() not in {"", "untitled", "(anonymous)"} else None, _bookmarks(document)
-    finally:
-        document.close()
+        return _layout(work), ()
+    except ReadTooLong:
+        note = (
+            f"{work.source.filename} is too long for its layout to be read: tables and type sizes were not looked at."
+        )
+        return _text_layer(work), (note,)
 
 
-def _bookmarks(document: pypdfium2.PdfDocument) -> list[_Bookmark]:
-    found: list[_Bookmark] = []
-    for item in document.get_toc(max_depth=6):
-        title = " ".join(clean(item.get_title()).split())
-        destination = item.get_dest()
-        index = destination.get_index() if destination else None
-        if title and index is not None:
-            found.append(_Bookmark(title=title, level=min(item.level + 1, 6), page=index + 1))
-        if len(found) >= _MAX_BOOKMARKS:
-            break
-    return found
+def _layout(work: _Work) -> list[Block]:
+    """Return headings, paragraphs, lists and tables as the parser library tells them apart."""
+    source, numbers = work.source, work.numbers
+    if all(look.words == 0 for look in work.looks):
+        return []
+    data = source.data if len(numbers) == work.pages else subset(work.document, numbers)
+    native = read_native(
+        data,
+        source.filename,
+        "application/pdf",
+        timeout_s=source.caps.timeout_s * _LAYOUT_SHARE,
+        max_pages=len(numbers),
+    )
+    pages = [(numbers[min(page.number, len(numbers)) - 1], page.markdown) for page in native.pages]
+    blocks = [
+        block for number, text in pages or [(numbers[0], native.markdown)] for block in markdown_blocks(text, number)
+    ]
+    lost = {look.number for look in work.looks if look.words} - {block.page for block in blocks}
+    blocks += [block for block in _text_layer(work) if block.page in lost]  # pages the library passed over
+    return [_unescaped(block) for block in sorted(blocks, key=lambda block: block.page or 0)]
 
 
-def _place_bookmarks(blocks: list[Block], bookmarks: list[_Bookmark]) -> list[Block]:
-    """Return `blocks` with a heading for each bookmark; guessed headings become text again.
-
-    A bookmark stands where its page says its title, over several blocks if it is broken so, else at the page's
-    start. Bookmarks are taken in the file's order, so a later one never lands before an earlier one.
-    """
-    placed: list[Block] = []
-    rest = [_as_text(block) for block in blocks]
-    for bookmark in bookmarks:
-        start = next((i for i, block in enumerate(rest) if (block.page or 0) >= bookmark.page), len(rest))
-        end = next((i for i in range(start, len(rest)) if (rest[i].page or 0) > bookmark.page), len(rest))
-        found = _find(rest[start:end], bookmark.title)
-        heading = Block(kind="heading", text=bookmark.title, level=bookmark.level, page=bookmark.page)
-        if found is None:
-            placed += [*rest[:start], heading]
-            rest = rest[start:]
-            continue
-        first, before, last, after = found
-        placed += rest[: start + first]
-        if before:
-            placed.append(replace(rest[start + first], text=before))
-        placed.append(heading)
-        tail = [replace(rest[start + last], text=after)] if after else []
-        rest = tail + rest[start + last + 1 :]
-    return placed + rest
-
-
-def _find(blocks: list[Block], title: str) -> tuple[int, str, int, str] | None:
-    """Return (first block, text before the title in it, last block, text after it), None if it is not there."""
-    wanted = _key(_NUMBERED.sub("", title)) or _key(title)
-    for first, block in enumerate(blocks):
-        for found in _TITLE_STARTS.finditer(block.text):
-            ended = _match(blocks, first, found.end(), wanted)
-            if ended:
-                last, after = ended
-                return first, _outer(block.text[: found.start()]), last, _outer(blocks[last].text[after:])
-            if len(wanted) < _MIN_INNER_KEY:
-                break  # a short title is looked for at the start of a block only
-    return None
-
-
-def _match(blocks: list[Block], first: int, offset: int, wanted: str) -> tuple[int, int] | None:
-    """Follow `wanted` letter by letter over marks, hyphens and block ends; return (last block, offset after)."""
-    at = 0
-    for index in range(first, min(len(blocks), first + _MAX_TITLE_BLOCKS)):
-        text = blocks[index].text
-        for position in range(offset if index == first else 0, len(text)):
-            letters = _key(text[position])
-            if not letters:
-                continue
-            if not wanted.startswith(letters, at):
-                return None
-            at += len(letters)
-            if at == len(wanted):
-                follows = text[position + 1 : position + 2]
-                return None if follows.isalnum() else (index, position + 1)
-    return None
-
-
-def _key(text: str) -> str:
-    return "".join(letter for letter in unicodedata.normalize("NFKC", text).casefold() if letter.isalnum())
-
-
-def _outer(text: str) -> str:
-    """The text before or after a title, nothing if it is only marks."""
-    return text.strip(" *_\n\t") if _WORDS.search(text) else ""
-
-
-def _as_text(block: Block) -> Block:
-    return replace(block, kind="text", level=0) if block.kind == "heading" else block
+def _nothing_read(work: _Work, *, is_ocr_installed: bool, is_plain: bool) -> ParseFailed:
+    pages = f"{work.pages} page{'s' if work.pages != 1 else ''}"
+    if not work.scanned:
+        return ParseFailed(f"{work.source.filename} has no text on its {pages}.")
+    told = f"{work.source.filename} has no text layer: its {pages} look scanned"
+    if is_plain:
+        return ParseFailed(f"{told}, and the layout `Plain Text` reads the text layer only. Choose another one.")
+    if not work.source.hints.ocr:
+        return ParseFailed(f"{told}, and reading pictures (OCR) is switched off.")
+    if is_ocr_installed:
+        return ParseFailed(f"{told}, and OCR found no text on them. Upload a sharper scan.")
+    return ParseFailed(f"{told}, and {MISSING}. Install it, or upload a version with selectable text.")
 
 
 def _unescaped(block: Block) -> Block:

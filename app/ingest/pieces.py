@@ -69,8 +69,10 @@ class PieceCutter:
     def headings(self, headings: Iterable[Piece]) -> Iterator[Piece]:
         """Yield headings no longer than a piece may be: one may be a paragraph that its author only made large."""
         for heading in headings:
+            picture = heading.picture
             for part in self._cut(heading.text, self._cut_at):
-                yield Piece(part, heading.page, "heading")
+                yield Piece(part, heading.page, "heading", picture)
+                picture = None
 
     def bounded(self, text: str) -> list[str]:
         """A long piece stays whole, a monstrous one does not."""
@@ -85,6 +87,7 @@ class PieceCutter:
 
     def _block_pieces(self, block: Block, section: OutlineSection) -> Iterator[Piece]:
         role: Literal["body", "table", "image"] = "body"
+        parts: Iterable[str]
         match block.kind:
             case "plain":
                 parts = self._plain(block.text)

@@ -1,64 +1,92 @@
 """From a stored file to sections and chunks ready to be searched (knowledge.md 5.1).
 
-Parsing happens in a child process, cutting and indexing in a thread: the event loop stays free for heartbeats.
-Nothing here writes to the database.
+Parse, cut by the document's chunk method, enrich, embed, index. Parsing happens in a child process, cutting and
+indexing in a thread: the event loop stays free for heartbeats. Nothing here writes to the database.
 """
 
-import asyncio
-import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import PurePath
-from typing import Any
 
 import anyio.to_thread
 
+from app.domain.contents import ContentsEntry
 from app.domain.datasets import Document, NewChunk, StoredSection
 from app.domain.documents import OutlineSection, ParsedDocument, ParseFailed, RawChunk
-from app.domain.ids import ChunkId, SectionId, new_id
-from app.domain.models import Usage
+from app.domain.ids import SectionId, new_id
 from app.domain.retrieval import ModelCall
 from app.ingest.blobs import BlobStore
-from app.ingest.chunking import NaiveConfig, chunk_id, chunk_naive
+from app.ingest.chunking import chunk_id
+from app.ingest.embedding import ChunkEmbedder, embedded_text, gathered, name_share
+from app.ingest.enriching import EnrichedChunk, Enricher, PlainEnricher, Report
+from app.ingest.images import image_key, thumbnail_name
+from app.ingest.indexing import index_chunks
+from app.ingest.methods.attachments import with_attachments
+from app.ingest.methods.base import Cut, Source
+from app.ingest.methods.registry import Method, check_file, hints_of, method_of, page_steps
 from app.ingest.outline import outline
+from app.ingest.parser_config import CutSettings, read_settings
 from app.ingest.sandbox import SandboxLimits, parse_in_child
 from app.ingest.section_ids import match_sections
 from app.llm.base import EmbeddingModel, TokenCounter
-from app.retrieval.text_index import tsvector
 
-_NAME_WEIGHT = 0.1  # of the file name in a chunk's vector, where the parser config names none
+__all__ = ["Built", "Pipeline", "PipelineConfig", "Report", "gathered"]
 
-Report = Callable[[float, str], Awaitable[None]]
-"""Told how far it is (0 to 1) and a line for the document's log."""
+_PARSED, _CUT, _ENRICHED, _EMBEDDED = 0.2, 0.3, 0.5, 0.9  # how far each step gets
+_MOST_NOTES = 50
+_INDEXED_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineConfig:
-    """What one document may cost. Times in seconds."""
+    """What one document may cost. Times in seconds; `embed_tokens` is how much of a text a model is sent."""
 
     sandbox: SandboxLimits = field(default_factory=SandboxLimits)
     max_chunks: int = 20_000
+    max_picture_bytes: int = 256 * 1024**2
     embed_batch: int = 64
+    embed_tokens: int = 8182
     embed_timeout_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """A document as it will be stored."""
+    """A document as it will be stored; its pictures are stored already.
+
+    `thumbnail` is the document's new thumbnail, empty for none. `field_map` belongs into the dataset's parser config
+    when it is not empty (knowledge.md 5.7).
+    """
 
     sections: list[StoredSection]
     chunks: list[NewChunk]
+    thumbnail: str = ""
+    field_map: Mapping[str, str] = field(default_factory=dict[str, str])
+    contents: list[ContentsEntry] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _CutFile:
+    sections: list[StoredSection]
+    chunks: list[RawChunk]
+    cut: Cut
 
 
 class Pipeline:
     """Builds what is stored of a document."""
 
-    def __init__(self, *, blobs: BlobStore, tokens: TokenCounter, config: PipelineConfig | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        blobs: BlobStore,
+        tokens: TokenCounter,
+        config: PipelineConfig | None = None,
+        enricher: Enricher | None = None,
+    ) -> None:
         self._blobs = blobs
         self._tokens = tokens
         self._config = config or PipelineConfig()
+        self._enricher = enricher or PlainEnricher()
 
     async def build(
         self,
@@ -68,138 +96,200 @@ class Pipeline:
         old_sections: Sequence[StoredSection],
         report: Report,
         calls: list[ModelCall],
+        language: str = "English",
     ) -> Built:
-        """Read, cut, embed and index `document`; model calls are added to `calls` as they are made.
+        """Read, cut, enrich, embed and index `document`; model calls are added to `calls` as they are made.
+
+        `language` is the dataset's; it chooses labels and separators (knowledge.md 5.1).
 
         Raises:
             ParseFailed: it cannot be read, or is too large; the message is for its owner.
-            UpstreamFailed: the embedding model could not answer.
+            UpstreamFailed: a model could not answer.
         """
-        parsed = await self._parse(document)
-        await report(0.2, f"Parsing done: {len(parsed.blocks)} blocks.")
-        cut = partial(self._cut, parsed, document, old_sections)
-        sections, chunks = await anyio.to_thread.run_sync(cut, abandon_on_cancel=True)
-        if len(chunks) > self._config.max_chunks:
-            raise ParseFailed(
-                f"{document.name} makes {len(chunks)} chunks; at most {self._config.max_chunks} are taken in. "
-                "Raise `chunk_token_num` or split the file."
-            )
-        if not chunks:
-            return Built(sections=sections, chunks=[])
-        await report(0.3, f"Generate {len(chunks)} chunks.")
-        vectors = await self._embed(document, model, chunks, report, calls)
-        index = partial(self._index, document, sections, chunks, vectors)
-        return Built(sections=sections, chunks=await anyio.to_thread.run_sync(index, abandon_on_cancel=True))
+        method = method_of(document.chunk_method)
+        settings = read_settings(method.name, document.parser_config)
+        check_file(method, document.name)
+        parsed = await self._parse(document, method, settings, report)
+        thumbnail = await self._store_thumbnail(document, parsed)
+        made = await self._cut(document, parsed, method, settings, old_sections, language)
+        await _tell(made.cut.notes, report, _PARSED)
+        if not made.chunks:
+            return Built(sections=made.sections, chunks=[], thumbnail=thumbnail)
+        await report(_CUT, f"Generate {len(made.chunks)} chunks.")
+        enriched = await self._enrich(document, made.chunks, parsed, report, calls)
+        embedder = ChunkEmbedder(
+            model,
+            calls,
+            batch=self._config.embed_batch,
+            timeout_s=self._config.embed_timeout_s,
+            tokens=self._tokens,
+            most_tokens=self._config.embed_tokens,
+        )
+        vectors = await _embed(document, embedder, enriched, report)
+        chunks = await self._index(document, made.sections, enriched, vectors)
+        await self._store_pictures(document, chunks, enriched)
+        contents = await self._contents(document, chunks, report)
+        return Built(
+            sections=made.sections,
+            chunks=chunks,
+            thumbnail=thumbnail,
+            field_map=made.cut.field_map,
+            contents=contents,
+        )
 
-    async def _parse(self, document: Document) -> ParsedDocument:
-        if document.size_bytes == 0:
-            return ParsedDocument()
-        async with self._blobs.as_file(document.blob_key) as path:
-            return await parse_in_child(path, document.name, self._config.sandbox)
+    async def _parse(self, document: Document, method: Method, settings: CutSettings, report: Report) -> ParsedDocument:
+        parsed = ParsedDocument()
+        if document.size_bytes:
+            async with self._blobs.as_file(document.blob_key) as path:
+                hints = hints_of(method, settings)
+                parsed = await parse_in_child(path, document.name, self._config.sandbox, hints)
+        if method.takes_attachments:
+            parsed = with_attachments(parsed)
+        elif parsed.attachments:
+            names = ", ".join(attached.name for attached in parsed.attachments)
+            parsed = replace(parsed, notes=(*parsed.notes, f"Left out by this chunk method: {names}."))
+        blocks = tuple(block for block in parsed.blocks if block.page is None or settings.has_page(block.page))
+        parsed = replace(parsed, blocks=blocks)
+        rows = sum(len(block.rows) for block in blocks)
+        steps = page_steps(method, settings, document.name, pages=parsed.pages, rows=rows)
+        await _tell([f"Page({first}~{end}): Parsing done." for first, end in steps], report, _PARSED)
+        await _tell(parsed.notes, report, _PARSED)
+        await report(_PARSED, f"Parsing done: {len(blocks)} blocks.")
+        return parsed
 
-    def _cut(
-        self, parsed: ParsedDocument, document: Document, old_sections: Sequence[StoredSection]
-    ) -> tuple[list[StoredSection], list[RawChunk]]:
-        outlined = outline(parsed, document.name)
-        raw = chunk_naive(outlined, _naive_config(document.parser_config), self._tokens.count)
-        distinct = {chunk_id(chunk.content, document.id): chunk for chunk in reversed(raw)}
-        return _stored_sections(outlined, old_sections), sorted(distinct.values(), key=lambda chunk: chunk.ordinal)
-
-    async def _embed(
+    async def _cut(
         self,
         document: Document,
-        model: EmbeddingModel,
+        parsed: ParsedDocument,
+        method: Method,
+        settings: CutSettings,
+        old_sections: Sequence[StoredSection],
+        language: str,
+    ) -> _CutFile:
+        def work() -> _CutFile:
+            outlined = outline(parsed, document.name)
+            cut = method.cut(
+                Source(
+                    document=parsed,
+                    filename=document.name,
+                    sections=outlined,
+                    settings=settings,
+                    count=self._tokens.count,
+                    is_english=language.strip().lower() == "english",
+                )
+            )
+            distinct = {_identity(chunk, document): chunk for chunk in reversed(cut.chunks) if _has_something(chunk)}
+            chunks = sorted(distinct.values(), key=lambda chunk: chunk.ordinal)
+            return _CutFile(_stored_sections(outlined, old_sections), chunks, cut)
+
+        made = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        if len(made.chunks) > self._config.max_chunks:
+            raise ParseFailed(
+                f"{document.name} makes {len(made.chunks)} chunks; at most {self._config.max_chunks} are taken in. "
+                "Raise `chunk_token_num` or split the file."
+            )
+        return made
+
+    async def _enrich(
+        self,
+        document: Document,
         chunks: Sequence[RawChunk],
+        parsed: ParsedDocument,
         report: Report,
         calls: list[ModelCall],
-    ) -> list[list[float]]:
-        share = _name_share(document.parser_config)
-        name, *_ = await self._vectors(model, [document.name], calls)
-        vectors: list[list[float]] = []
-        started = time.monotonic()
-        for start in range(0, len(chunks), self._config.embed_batch):
-            batch = [chunk.content for chunk in chunks[start : start + self._config.embed_batch]]
-            vectors += [_blend(name, vector, share) for vector in await self._vectors(model, batch, calls)]
-            done = len(vectors) / len(chunks)
-            if done < 1:
-                await report(0.3 + 0.6 * done, f"Embedding chunks: {len(vectors)} of {len(chunks)}.")
-        await report(0.9, f"Embedding chunks ({time.monotonic() - started:.2f}s)")
-        return vectors
+    ) -> list[EnrichedChunk]:
+        """What is blank afterwards was a picture that nobody could read or describe: it is dropped."""
 
-    async def _vectors(self, model: EmbeddingModel, texts: list[str], calls: list[ModelCall]) -> list[list[float]]:
-        started = time.monotonic()
-        deadline_s = asyncio.get_running_loop().time() + self._config.embed_timeout_s
-        found = await model.embed(texts, deadline_s=deadline_s)
-        calls.append(
-            ModelCall(
-                kind="embedding",
-                purpose="ingest",
-                model=found.model,
-                provider=found.provider,
-                usage=found.usage,
-                duration_ms=(time.monotonic() - started) * 1000,
+        async def share(done: float, text: str) -> None:
+            await report(_CUT + (_ENRICHED - _CUT) * max(0.0, min(1.0, done)), text)
+
+        bare = [
+            EnrichedChunk(
+                raw=chunk,
+                important_keywords=chunk.important_keywords,
+                questions=chunk.questions,
+                picture=parsed.pictures[chunk.picture]
+                if chunk.picture is not None and chunk.picture < len(parsed.pictures)
+                else None,
             )
-        )
-        return found.vectors
+            for chunk in chunks
+        ]
+        enriched = await self._enricher.enrich(document, bare, report=share, calls=calls)
+        kept = [chunk for chunk in enriched if chunk.raw.content.strip()]
+        if blank := len(enriched) - len(kept):
+            await report(_ENRICHED, f"{blank} pictures hold no text that could be read, and no model described them.")
+        distinct = {chunk_id(chunk.raw.content, document.id): chunk for chunk in reversed(kept)}
+        return sorted(distinct.values(), key=lambda chunk: chunk.raw.ordinal)
 
-    def _index(
+    async def _contents(
+        self, document: Document, chunks: Sequence[NewChunk], report: Report
+    ) -> list[ContentsEntry] | None:
+        async def tell(_: float, text: str) -> None:
+            await report(_EMBEDDED, text)
+
+        return await self._enricher.contents(document, chunks, report=tell)
+
+    async def _index(
         self,
         document: Document,
         sections: Sequence[StoredSection],
-        chunks: Sequence[RawChunk],
+        chunks: Sequence[EnrichedChunk],
         vectors: Sequence[Sequence[float]],
     ) -> list[NewChunk]:
-        title = PurePath(document.name).stem
-        return [
-            NewChunk(
-                id=ChunkId(chunk_id(chunk.content, document.id)),
-                section_id=sections[chunk.section_order].id if chunk.section_order is not None else None,
-                ordinal=chunk.ordinal,
-                content=chunk.content,
-                lexemes=tsvector(chunk.content, title),
-                embedding=vector,
-                positions=chunk.positions,
-                token_count=self._tokens.count(chunk.content),
-            )
-            for chunk, vector in zip(chunks, vectors, strict=True)
-        ]
+        """In short turns, so that nothing else in the process waits for long."""
+        made: list[NewChunk] = []
+        for start in range(0, len(chunks), _INDEXED_AT_ONCE):
+            end = start + _INDEXED_AT_ONCE
+            work = partial(index_chunks, document, sections, chunks[start:end], vectors[start:end], self._tokens)
+            made += await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        return made
+
+    async def _store_pictures(
+        self, document: Document, chunks: Sequence[NewChunk], enriched: Sequence[EnrichedChunk]
+    ) -> None:
+        for chunk, source in zip(chunks, enriched, strict=True):
+            if source.picture is not None:
+                await self._blobs.put(image_key(document.tenant_id, document.dataset_id, chunk.id), source.picture.data)
+
+    async def _store_thumbnail(self, document: Document, parsed: ParsedDocument) -> str:
+        if parsed.thumbnail is None:
+            return ""
+        name = thumbnail_name(document.id)
+        await self._blobs.put(image_key(document.tenant_id, document.dataset_id, name), parsed.thumbnail)
+        return name
 
 
-def gathered(calls: Sequence[ModelCall]) -> list[ModelCall]:
-    """Return one ledger line per model for the many calls of one document."""
-    sums: dict[tuple[str, str], ModelCall] = {}
-    for call in calls:
-        known = sums.get((call.model, call.provider))
-        sums[call.model, call.provider] = ModelCall(
-            kind=call.kind,
-            purpose=call.purpose,
-            model=call.model,
-            provider=call.provider,
-            usage=(known.usage if known else Usage()) + call.usage,
-            duration_ms=(known.duration_ms if known else 0.0) + call.duration_ms,
-        )
-    return list(sums.values())
+async def _embed(
+    document: Document, embedder: ChunkEmbedder, chunks: Sequence[EnrichedChunk], report: Report
+) -> list[list[float]]:
+    texts = [embedded_text(chunk.raw.embedded or chunk.raw.content, chunk.questions) for chunk in chunks]
+    started = time.monotonic()
+
+    async def on_batch(done: int) -> None:
+        if done < len(texts):
+            so_far = _ENRICHED + (_EMBEDDED - _ENRICHED) * done / len(texts)
+            await report(so_far, f"Embedding chunks: {done} of {len(texts)}.")
+
+    share = name_share(document.parser_config)
+    vectors = await embedder.embed(document.name, texts, share=share, on_batch=on_batch)
+    await report(_EMBEDDED, f"Embedding chunks ({time.monotonic() - started:.2f}s)")
+    return vectors
 
 
-def _naive_config(parser_config: dict[str, Any]) -> NaiveConfig:
-    """Read what the method needs; document-level configs are not validated (knowledge.md 2.2), so look twice."""
-    size, delimiter = parser_config.get("chunk_token_num"), parser_config.get("delimiter")
-    default = NaiveConfig()
-    return NaiveConfig(
-        chunk_token_num=size if isinstance(size, int) and 1 <= size <= 2048 else default.chunk_token_num,
-        delimiter=delimiter if isinstance(delimiter, str) and delimiter else default.delimiter,
-    )
+async def _tell(notes: Sequence[str], report: Report, progress: float) -> None:
+    for note in notes[:_MOST_NOTES]:
+        await report(progress, note)
+    if len(notes) > _MOST_NOTES:
+        await report(progress, f"… and {len(notes) - _MOST_NOTES} more lines.")
 
 
-def _name_share(parser_config: dict[str, Any]) -> float:
-    share = parser_config.get("filename_embd_weight")
-    return float(share) if isinstance(share, int | float) and 0 < share <= 1 else _NAME_WEIGHT
+def _has_something(chunk: RawChunk) -> bool:
+    return bool(chunk.content.strip()) or chunk.picture is not None
 
 
-def _blend(name: Sequence[float], content: Sequence[float], share: float) -> list[float]:
-    mixed = [share * a + (1 - share) * b for a, b in zip(name, content, strict=True)]
-    length = math.hypot(*mixed)
-    return [value / length for value in mixed] if length else list(content)
+def _identity(chunk: RawChunk, document: Document) -> str:
+    """Chunks of the same text are one; those that are only a picture are told apart by it."""
+    return chunk_id(chunk.content, document.id) if chunk.content.strip() else f"picture {chunk.picture}"
 
 
 def _stored_sections(outlined: Sequence[OutlineSection], old: Sequence[StoredSection]) -> list[StoredSection]:

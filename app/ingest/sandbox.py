@@ -1,5 +1,6 @@
 """Parsing in a child process: native parsers on strangers' files must not take the service down."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,7 +20,15 @@ from app.ingest.wire import Answer, unpack
 
 _log = structlog.get_logger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]  # where `app` is found
-_KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR")  # no secrets among them
+_KEPT_ENVIRONMENT = (
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "PYTHONPATH",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "TESSDATA_PREFIX",
+)  # no secrets among them
 _STDERR_KEPT = 4096
 
 
@@ -80,13 +89,7 @@ async def _run(path: str, filename: str, limits: SandboxLimits, hints: ParseHint
     arguments = [path, filename, msgspec.json.encode(confinement).decode()]
     environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     outcome = _Outcome()
-    process = await anyio.open_process(
-        [sys.executable, "-m", "app.ingest.parse_child", *arguments],
-        stdin=subprocess.DEVNULL,
-        cwd=_ROOT,
-        env=environment | {"RAYON_NUM_THREADS": "1", "TOKIO_WORKER_THREADS": "1", "PYTHONUTF8": "1"},
-        start_new_session=True,
-    )
+    process = await _started(arguments, environment)
     try:
         with anyio.move_on_after(limits.wall_s):
             async with anyio.create_task_group() as tasks:
@@ -96,9 +99,23 @@ async def _run(path: str, filename: str, limits: SandboxLimits, hints: ParseHint
     finally:
         with anyio.CancelScope(shield=True):
             if process.returncode is None:
-                process.kill()
+                _kill(process)
             await process.aclose()
     return outcome
+
+
+async def _started(arguments: list[str], environment: dict[str, str]) -> anyio.abc.Process:
+    """Start the child; not to be cancelled halfway, for a child that runs already would belong to nobody."""
+    command = [sys.executable, "-m", "app.ingest.parse_child", *arguments]
+    environment = environment | {"RAYON_NUM_THREADS": "1", "TOKIO_WORKER_THREADS": "1", "PYTHONUTF8": "1"}
+    started: list[anyio.abc.Process] = []
+    with anyio.CancelScope(shield=True):
+        started.append(
+            await anyio.open_process(
+                command, stdin=subprocess.DEVNULL, cwd=_ROOT, env=environment, start_new_session=True
+            )
+        )
+    return started[0]
 
 
 def _absolute(path: str | Path) -> str:
@@ -112,8 +129,14 @@ async def _read(process: anyio.abc.Process, into: bytearray, at_most: int) -> No
     async for piece in process.stdout:
         into += piece
         if len(into) > at_most:
-            process.kill()
+            _kill(process)
             return
+
+
+def _kill(process: anyio.abc.Process) -> None:
+    """Kill the child and what it started; it leads a process group of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 async def _drain(stream: anyio.abc.ByteReceiveStream | None, into: bytearray) -> None:
@@ -140,4 +163,4 @@ def _reason(filename: str, outcome: _Outcome) -> str:
         return f"{filename} takes too much computing to read and was given up."
     if killed_by == signal.SIGKILL or b"memory allocation" in outcome.stderr or b"MemoryError" in outcome.stderr:
         return f"{filename} needs more memory than a document is given, and was given up."
-    return f"{filename} crashed the parser; it is probably damaged."
+    return f"{filename} crashed the parser: it is damaged, or needs more memory than a document is given."

@@ -78,13 +78,28 @@ class EmbeddedEmbeddingModel:
         return Embeddings(vectors=vectors, model=self.name, provider=self.provider, usage=usage)
 
     def _embed_slice(self, texts: Sequence[str]) -> tuple[list[list[float]], int]:
-        """Return vectors and the number of tokens; texts of like length run together, so little is padding."""
+        """Return vectors and the number of tokens."""
+        import numpy
+
+        found, tokens = self.token_vectors_sync(texts)
+        vectors: list[list[float]] = []
+        for each in found:
+            mean = each.mean(axis=0)
+            vectors.append((mean / numpy.maximum(numpy.linalg.norm(mean), 1e-12)).tolist())
+        return vectors, tokens
+
+    def token_vectors_sync(self, texts: Sequence[str]) -> tuple[list[Any], int]:
+        """Return for each text an array with a row per token, its first and last row the model's own marks.
+
+        Runs in the calling thread. Beside them the number of tokens. Texts of like length run together, so little is
+        padding.
+        """
         import numpy
 
         loaded = self._load()
         encoded: list[Any] = loaded.tokenizer.encode_batch([_clean(text) for text in texts])
         order = sorted(range(len(encoded)), key=lambda at: len(encoded[at].ids))
-        vectors: list[list[float]] = [[] for _ in encoded]
+        found: list[Any] = [None] * len(encoded)
         for start in range(0, len(order), _BATCH):
             group = order[start : start + _BATCH]
             width = len(encoded[group[-1]].ids)
@@ -95,12 +110,9 @@ class EmbeddedEmbeddingModel:
                 mask[row, : len(encoded[at].ids)] = 1
             inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": numpy.zeros_like(ids)}
             hidden = loaded.session.run(None, inputs)[0]
-            weights = mask[:, :, None].astype(numpy.float32)
-            means = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
-            means /= numpy.maximum(numpy.linalg.norm(means, axis=1, keepdims=True), 1e-12)
-            for at, vector in zip(group, means.tolist(), strict=True):
-                vectors[at] = vector
-        return vectors, sum(len(each.ids) for each in encoded)
+            for row, at in enumerate(group):
+                found[at] = hidden[row, : len(encoded[at].ids)]
+        return found, sum(len(each.ids) for each in encoded)
 
     def _load(self) -> _Loaded:
         if self._loaded is None:

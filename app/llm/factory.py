@@ -10,6 +10,7 @@ from app.llm.base import AttemptObserver, ChatModel, EmbeddingModel, Patience, R
 from app.llm.catalogue import ModelCatalogue
 from app.llm.embedded_chat import EmbeddedChatModel, EmbeddedServer
 from app.llm.embedded_embedding import EmbeddedEmbeddingModel
+from app.llm.embedded_rerank import EmbeddedRerankModel
 from app.llm.embedded_server import MODEL_NAME
 from app.llm.entries import ModelEntry, UpstreamEntry
 from app.llm.failover import FailoverChatModel
@@ -24,7 +25,8 @@ BUILTIN_CHAT = ModelEntry(name=MODEL_NAME, provider="builtin", kind="chat")
 BUILTIN_EMBEDDING = ModelEntry(
     name=EmbeddedEmbeddingModel.name, provider="builtin", kind="embedding", dimensions=EmbeddedEmbeddingModel.dimensions
 )
-B = TypeVar("B", EmbeddedChatModel, EmbeddedEmbeddingModel)
+BUILTIN_RERANK = ModelEntry(name=EmbeddedRerankModel.name, provider="builtin", kind="rerank")
+B = TypeVar("B", EmbeddedChatModel, EmbeddedEmbeddingModel, EmbeddedRerankModel)
 _TEI_PROVIDERS = frozenset({"tei", "huggingface"})
 
 
@@ -55,10 +57,12 @@ class ModelFactory:
         self._on_attempt = on_attempt
         self.embedded_chat = EmbeddedChatModel(EmbeddedServer(config.run_dir, http), http, counter)
         self.embedded_embedding = EmbeddedEmbeddingModel()
+        self.embedded_rerank = EmbeddedRerankModel(self.embedded_embedding)
 
     def catalogue(self, entries: Sequence[ModelEntry]) -> ModelCatalogue:
-        """Return the catalogue of `entries`; the two embedded models are always in it, last."""
-        own = [each for each in (BUILTIN_CHAT, BUILTIN_EMBEDDING) if each.wire_name not in _wire_names(entries)]
+        """Return the catalogue of `entries`; the three embedded models are always in it, last."""
+        builtin = (BUILTIN_CHAT, BUILTIN_EMBEDDING, BUILTIN_RERANK)
+        own = [each for each in builtin if each.wire_name not in _wire_names(entries)]
         return ModelCatalogue([*entries, *own], chat=self.chat, embedding=self.embedding, rerank=self.rerank)
 
     async def aclose(self) -> None:
@@ -98,6 +102,8 @@ class ModelFactory:
 
     def rerank(self, entry: ModelEntry) -> RerankModel:
         """Return the rerank model of `entry`; the providers `tei` and `huggingface` speak TEI's shape."""
+        if entry.is_builtin:
+            return _own(self.embedded_rerank, entry)
         shape: RerankShape = "tei" if entry.provider.lower() in _TEI_PROVIDERS else "cohere"
         endpoint = self._endpoint(entry)
         return HttpRerankModel(endpoint, self._http, self._counter, shape=shape, on_attempt=self._on_attempt)

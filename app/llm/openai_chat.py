@@ -1,6 +1,7 @@
 """Chat over any OpenAI-compatible `/chat/completions` endpoint."""
 
 import asyncio
+import base64
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -96,7 +97,7 @@ class OpenAIChatModel:
     def _body(self, messages: Sequence[ChatMessage], options: GenerationOptions) -> bytes:
         body: dict[str, Any] = {
             "model": self._config.upstream_name or self._config.name,
-            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "messages": [{"role": message.role, "content": _content(message)} for message in messages],
             "stream": True,
         }
         if self._config.asks_for_usage:
@@ -128,6 +129,17 @@ class OpenAIChatModel:
             reasoning_tokens=reasoning,
             is_estimated=True,
         )
+
+
+def _content(message: ChatMessage) -> str | list[dict[str, Any]]:
+    """Return the text, or parts of which pictures are data URIs."""
+    if not message.pictures:
+        return message.content
+    parts: list[dict[str, Any]] = [{"type": "text", "text": message.content}]
+    for picture in message.pictures:
+        url = f"data:{picture.media_type};base64,{base64.b64encode(picture.data).decode('ascii')}"
+        parts.append({"type": "image_url", "image_url": {"url": url}})
+    return parts
 
 
 def encode(value: object) -> bytes:

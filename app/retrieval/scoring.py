@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 from app.retrieval.query import QueryTerm
 
+USUAL_WEIGHT = 0.3
+"""The vector similarity weight that a search has when nobody says otherwise (knowledge.md 4.1)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A chunk that may answer, with its raw measures.
 
-    `term_similarity` is in 0..1. `vector_similarity` is a cosine, or a reranker's relevance in its place.
-    `cosine` is kept beside it for the candidate rule, since reranking does not change who is a candidate.
-    `rank` is added unscaled. `is_lexical` tells that the text search found it.
+    `term_similarity` (0..1) is how much of the question's words is in it. `vector_similarity` is a cosine, or a
+    reranker's relevance in its place. `cosine` is kept beside it for the candidate rule, since reranking does not
+    change who is a candidate. `rank` is added unscaled. `is_lexical` tells that the text search found it.
     """
 
     chunk_id: str
@@ -29,10 +32,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """A candidate with its final score."""
+    """A candidate with its final score, and the term similarity that went into it (see `rank`)."""
 
     candidate: Candidate
     similarity: float
+    term_similarity: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,26 +70,6 @@ def term_weights(terms: Sequence[QueryTerm], documents: int, frequencies: Mappin
     return {lexeme: weight / total for lexeme, weight in raw.items()} if total else {}
 
 
-def term_similarity(
-    weights: Mapping[str, float], bag: Iterable[str], synonyms: Mapping[str, Sequence[str]] | None = None
-) -> float:
-    """Return the weight of the question's terms found in `bag`, over all its weight: 0..1.
-
-    A synonym in the bag counts as its term; synonyms never enlarge the denominator.
-    """
-    total = sum(weights.values())
-    if not total:
-        return 0.0
-    present = bag if isinstance(bag, (set, frozenset)) else set(bag)
-    other = synonyms or {}
-    hit = sum(
-        weight
-        for lexeme, weight in weights.items()
-        if lexeme in present or any(synonym in present for synonym in other.get(lexeme, ()))
-    )
-    return min(1.0, hit / total)
-
-
 def candidates(
     pool: Iterable[Candidate], *, similarity_threshold: float, vector_only_floor: float, top_k: int
 ) -> list[Candidate]:
@@ -94,7 +78,7 @@ def candidates(
     All lexical hits, unlimited, and of the `top_k` nearest by cosine those above `vector_only_floor`; without any
     lexical hit, the `top_k` nearest whose cosine reaches the threshold.
     """
-    found = list({candidate.chunk_id: candidate for candidate in pool}.values())
+    found = list({(candidate.document_id, candidate.chunk_id): candidate for candidate in pool}.values())
     lexical = [candidate for candidate in found if candidate.is_lexical]
     floor = max(vector_only_floor, similarity_threshold) if lexical else similarity_threshold
     near = sorted((c for c in found if c.cosine is not None and c.cosine >= floor), key=_nearest_first)[:top_k]
@@ -102,22 +86,30 @@ def candidates(
 
 
 def rank(pool: Sequence[Candidate], *, vector_similarity_weight: float, similarity_threshold: float) -> list[Hit]:
-    """Return the hits at or above the threshold, best first, ties by chunk id.
+    """Return the hits at or above the threshold, best first, ties by chunk id (knowledge.md 4.3).
 
-    The weight is clamped to 0..1. When every vector similarity is 0, the score is the term similarity alone.
+    The score is (1 - w) * term + w * vector + rank, with w clamped to 0..1. What a chunk lacks of the question's words
+    counts as held by synonyms in the measure in which it is near: term = words + (1 - words) * vector. A weight below
+    the usual one takes that back, down to the bare words at 0. When every vector similarity is 0, the score is the
+    term similarity alone.
     """
     weight = clamp_weight(vector_similarity_weight)
     if not any(candidate.vector_similarity for candidate in pool):
         weight = 0.0
-    hits = [
-        Hit(
-            candidate=candidate,
-            similarity=(1 - weight) * candidate.term_similarity + weight * candidate.vector_similarity + candidate.rank,
-        )
-        for candidate in pool
-    ]
+    hits = [_hit(candidate, weight) for candidate in pool]
     kept = [hit for hit in hits if hit.similarity >= similarity_threshold]
-    return sorted(kept, key=lambda hit: (-hit.similarity, hit.candidate.chunk_id))
+    return sorted(kept, key=lambda hit: (-hit.similarity, hit.candidate.chunk_id, hit.candidate.document_id))
+
+
+def _hit(candidate: Candidate, weight: float) -> Hit:
+    words, vector = candidate.term_similarity, candidate.vector_similarity
+    nearness = min(1.0, max(0.0, vector)) * min(1.0, weight / USUAL_WEIGHT)
+    term = words + (1 - words) * nearness
+    return Hit(
+        candidate=candidate,
+        similarity=(1 - weight) * term + weight * vector + candidate.rank,
+        term_similarity=term,
+    )
 
 
 def page_of(hits: Sequence[Hit], *, page: int, page_size: int) -> HitPage:

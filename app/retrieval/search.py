@@ -7,29 +7,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.domain.ids import ChunkId, DatasetId, DocumentId
+from app.retrieval.common_words import CommonWords
 from app.retrieval.query import QueryTerm, minimum_matches
 from app.retrieval.scoring import Candidate, candidates, term_weights
-from repositories.chunk_search import ChunkSearch, FoundChunk, SearchScope
+from repositories.chunk_search import ChunkKey, ChunkSearch, FoundChunk, Holding, SearchScope
 
 _RETRY_SHARE = 0.1  # of a short question's terms that are enough when the usual share finds nothing
-_COMMON_SHARE = 0.1  # of a large dataset's chunks: a word in that many is common
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchConfig:
     """How far a search goes.
 
-    Up to `exact_chunks` chunks the vectors are compared one by one, beyond it through the index. `vector_only_floor`
-    is the least cosine of a chunk without the question's words when others have them. `most_lexical` and
-    `most_beside_lexical` bound how many candidates are ranked, `most_counted` how far frequencies are counted.
-    `most_reranked` passages go to a rerank model.
+    Up to `counted_chunks` chunks every word is counted and every chunk that holds one is ranked; beyond it a sample
+    says which words are common, and of the chunks that hold the others at most `most_lexical` are ranked. Up to
+    `exact_chunks` chunks the vectors are compared one by one, beyond it through the index. `vector_only_floor` is the
+    least cosine of a chunk without the question's words when others have them; beside those, `most_near` of the
+    nearest are ranked. Of one word at most `most_held` chunks are looked at, and none of a word that more than
+    `most_scanned` hold while there is a rarer one. `most_reranked` passages go to a rerank model.
     """
 
     vector_only_floor: float = 0.75
+    counted_chunks: int = 2000
     exact_chunks: int = 20_000
-    most_lexical: int = 4096
-    most_beside_lexical: int = 128
-    most_counted: int = 10_000
+    most_lexical: int = 512
+    most_near: int = 128
+    most_held: int = 2000
+    most_scanned: int = 20_000
     most_reranked: int = 64
     embed_timeout_s: float = 30.0
     rerank_timeout_s: float = 30.0
@@ -63,60 +67,100 @@ async def gather(
     top_k: int,
     config: SearchConfig,
     is_iterative: bool,
+    common_words: CommonWords | None = None,
 ) -> Pool:
-    """Return who is ranked: what holds the question's words, and what is near to it (knowledge.md 4.5)."""
-    lexical = await _lexical(chunks, question, scope, chunk_count=chunk_count, config=config)
-    is_exact = chunk_count <= config.exact_chunks
-    most = min(top_k, config.most_beside_lexical) if lexical else top_k
-    if not is_exact:
-        await chunks.tune(ef_search=min(1000, max(40, most // 4)), is_iterative=is_iterative)
-    least = max(similarity_threshold, config.vector_only_floor) if lexical else similarity_threshold
-    near = await chunks.find_near(scope, vector=question.vector, least=least, most=most, is_exact=is_exact)
-    found = {chunk.id: _candidate(chunk, pageranks, is_lexical=False) for chunk in near}
-    found |= {chunk.id: _candidate(chunk, pageranks, is_lexical=True) for chunk in lexical}
+    """Return who is ranked: what holds the question's words, and what is near to it (knowledge.md 4.5).
+
+    `common_words` remembers from search to search what is common in large datasets.
+    """
+    search = _Search(chunks, question, scope, chunk_count, config, is_iterative, common_words or CommonWords())
+    holding, weights = await search.holding()
+    beside = min(top_k, config.most_near)
+    near = await search.near(beside)
+    found = await search.measured([*holding, *near], weights)
+    least = _least_matches(question, found)
+    if beside < top_k and not any(chunk.matched >= least for chunk in found):
+        near = await search.near(top_k)
+        found = await search.measured(near, weights)
+    pool = [_candidate(chunk, pageranks, is_lexical=chunk.matched >= least) for chunk in found]
     ranked = candidates(
-        found.values(),
+        pool,
         similarity_threshold=similarity_threshold,
         vector_only_floor=config.vector_only_floor,
         top_k=top_k,
     )
-    return Pool(candidates=ranked, dataset_of={chunk.document_id: chunk.dataset_id for chunk in (*near, *lexical)})
+    return Pool(candidates=ranked, dataset_of={chunk.document_id: chunk.dataset_id for chunk in found})
 
 
-async def _lexical(
-    chunks: ChunkSearch, question: Question, scope: SearchScope, *, chunk_count: int, config: SearchConfig
-) -> list[FoundChunk]:
-    if not question.terms:
-        return []
-    lexemes = [term.lexeme for term in question.terms]
-    frequencies = await chunks.frequencies(scope.dataset_ids, lexemes, most=config.most_counted)
-    weights = term_weights(question.terms, chunk_count, frequencies)
-    found = await chunks.find_lexical(
-        scope,
-        lexemes=_telling(frequencies, chunk_count, config),
-        weights=weights,
-        vector=question.vector,
-        most=config.most_lexical,
-    )
-    least = minimum_matches(question.text, len(lexemes))
-    enough = [chunk for chunk in found if chunk.matched >= least]
-    if not enough:
-        looser = max(1, round(_RETRY_SHARE * len(lexemes)))
-        enough = [chunk for chunk in found if chunk.matched >= looser]
-    return enough
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """The steps of one search; each asks the database once."""
+
+    chunks: ChunkSearch
+    question: Question
+    scope: SearchScope
+    chunk_count: int
+    config: SearchConfig
+    is_iterative: bool
+    common_words: CommonWords
+
+    async def holding(self) -> tuple[list[ChunkKey], dict[str, float]]:
+        """Return chunks that hold words of the question, the rarest words first, and what each word weighs.
+
+        Chunks are not looked for by words that very many hold: next to nothing tells those chunks apart, so the ones
+        near to the question are candidates. Such a word counts in the scores all the same; where no other is found,
+        the rarest of them has to lead.
+        """
+        terms = self.question.terms
+        shares = await self._shares()
+        factors = {term.lexeme: term.factor for term in terms}
+        frequencies = {lexeme: round(share * self.chunk_count) for lexeme, share in shares.items()}
+        leading = {one: factors[one] for one in factors if frequencies.get(one, 0) <= self.config.most_scanned}
+        held = await self._held(leading)
+        if not held.chunks and len(leading) < len(factors):
+            rarest = min(factors.keys() - leading.keys(), key=lambda one: (frequencies[one], one))
+            held = await self._held({rarest: factors[rarest]})
+        return held.chunks, term_weights(terms, self.chunk_count, held.counted | frequencies)
+
+    async def _held(self, factors: Mapping[str, float]) -> Holding:
+        if not factors:
+            return Holding(chunks=[], counted={})
+        is_counted = self.chunk_count <= self.config.counted_chunks
+        return await self.chunks.find_holding(
+            self.scope,
+            factors,
+            chunk_count=self.chunk_count,
+            most_each=self.config.counted_chunks if is_counted else self.config.most_held,
+            most=self.config.counted_chunks if is_counted else self.config.most_lexical,
+        )
+
+    async def near(self, most: int) -> list[ChunkKey]:
+        """Return the `most` chunks nearest to the question."""
+        is_exact = self.chunk_count <= self.config.exact_chunks
+        if not is_exact:
+            await self.chunks.tune(ef_search=min(1000, max(40, most)), is_iterative=self.is_iterative)
+        return await self.chunks.find_near(self.scope, vector=self.question.vector, most=most, is_exact=is_exact)
+
+    async def measured(self, keys: Sequence[ChunkKey], weights: Mapping[str, float]) -> list[FoundChunk]:
+        """Return the measures of these chunks, each once."""
+        wanted = list(dict.fromkeys(keys))
+        return await self.chunks.measure(wanted, weights=weights, vector=self.question.vector) if wanted else []
+
+    async def _shares(self) -> dict[str, float]:
+        """Return the share of chunks that hold a word, for those of the question that are common; none when small."""
+        if self.chunk_count <= self.config.counted_chunks or not self.question.terms:
+            return {}
+        lexemes = [term.lexeme for term in self.question.terms]
+        return await self.common_words.shares(self.chunks, self.scope.dataset_ids, lexemes)
 
 
-def _telling(frequencies: Mapping[str, int], chunk_count: int, config: SearchConfig) -> list[str]:
-    """Return the lexemes that make a chunk a candidate.
-
-    In a large dataset a word of every tenth chunk does not, if there are rarer ones in the question: it would bring
-    a crowd of chunks that score by it next to nothing. It counts in the scores all the same.
-    """
-    if chunk_count <= config.exact_chunks:
-        return list(frequencies)
-    common = min(config.most_counted, chunk_count * _COMMON_SHARE)
-    rare = [lexeme for lexeme, frequency in frequencies.items() if frequency < common]
-    return rare if any(frequencies[lexeme] for lexeme in rare) else list(frequencies)
+def _least_matches(question: Question, found: Sequence[FoundChunk]) -> int:
+    """Return how many of the question's terms make a chunk a lexical hit; fewer when no chunk has the usual share."""
+    terms = len(question.terms)
+    least = max(1, minimum_matches(question.text, terms))
+    if any(chunk.matched >= least for chunk in found):
+        return least
+    return min(least, max(1, round(_RETRY_SHARE * terms)))
 
 
 def _candidate(chunk: FoundChunk, pageranks: Mapping[DatasetId, int], *, is_lexical: bool) -> Candidate:

@@ -1,42 +1,32 @@
-"""Rules of datasets (knowledge.md 1)."""
+"""Rules of datasets: made and changed (knowledge.md 1)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import anyio
-import structlog
-
-from app.domain.datasets import Dataset, DatasetMissing, free_names
-from app.domain.errors import Invalid
+from app.domain.datasets import Dataset, DatasetNameTaken, DatasetNotPermitted, free_names
+from app.domain.errors import BadArgument, Invalid
 from app.domain.ids import DatasetId, TenantId, new_id
-from app.ingest.blobs import BlobStore
 from app.ingest.parser_config import default_config, merge, merge_on_create
 from app.llm.catalogue import ModelCatalogue, ModelUnknown, ModelUnusable
-from repositories.jobs import CHANNEL
-from repositories.unit_of_work import Database, UnitOfWork
-
-log = structlog.get_logger()
-
-_FORGET_S = 30.0
+from repositories.unit_of_work import UnitOfWork
 
 
-def lacks_permission(tenant_id: TenantId, name: str) -> DatasetMissing:
+def lacks_permission(tenant_id: TenantId, name: str) -> DatasetNotPermitted:
     """Return the refusal for a dataset that is not there for this tenant."""
-    return DatasetMissing(f"User '{tenant_id}' lacks permission for dataset '{name}'")
+    return DatasetNotPermitted(f"User '{tenant_id}' lacks permission for dataset '{name}'")
 
 
 def embedding_model_name(catalogue: ModelCatalogue, wanted: str | None) -> str:
     """Return `name@provider` of the model `wanted`, or of the default.
 
     Raises:
-        Invalid: nobody configured it, or it has no key (knowledge.md 1.1).
+        BadArgument: nobody configured it, or it has no key (knowledge.md 1.1).
     """
     try:
         entry = catalogue.entry("embedding", wanted)
     except (ModelUnknown, ModelUnusable) as error:
-        raise Invalid(error.message, param="embedding_model") from error
+        raise BadArgument(error.message, param="embedding_model") from error
     return wanted or entry.wire_name
 
 
@@ -60,16 +50,22 @@ def new_dataset(
     )
 
 
-async def store_dataset(unit: UnitOfWork, dataset: Dataset) -> Dataset:
-    """Insert `dataset`, under another name when its own is taken (knowledge.md 1.4).
+async def store_dataset(unit: UnitOfWork, dataset: Dataset, *, may_rename: bool = True) -> Dataset:
+    """Insert `dataset`; when its name is taken, under another one if `may_rename` (knowledge.md 1.4).
 
     Raises:
-        Invalid: the name and a thousand others like it are taken.
+        DatasetNameTaken: the name is taken, and so are a thousand others like it or they may not be used.
     """
-    stored = await unit.datasets.add(dataset, free_names(dataset.name))
+    names = free_names(dataset.name) if may_rename else [dataset.name]
+    stored = await unit.datasets.add(dataset, names)
     if stored is None:
-        raise Invalid(f"Dataset name '{dataset.name}' already exists", param="name")
+        raise name_taken(dataset.name)
     return stored
+
+
+def name_taken(name: str) -> DatasetNameTaken:
+    """Return the refusal of a name that another dataset has."""
+    return DatasetNameTaken(f"Dataset name '{name}' already exists", param="name")
 
 
 async def change_dataset(
@@ -82,25 +78,21 @@ async def change_dataset(
         Invalid: nothing was sent, the name is taken, or the embedding model cannot change.
     """
     if not sent:
-        raise Invalid("No properties were modified")
+        raise BadArgument("No properties were modified")
     dataset = await unit.datasets.get(dataset_id)
     if dataset is None:
         raise lacks_permission(unit.tenant_id, dataset_id)
     changes = dict(sent)
     name = changes.get("name")
-    if (
-        name is not None
-        and name.lower() != dataset.name.lower()
-        and await unit.datasets.is_name_taken(name, but=dataset_id)
-    ):
-        raise Invalid(f"Dataset name '{name}' already exists", param="name")
+    if name is not None and await unit.datasets.is_name_taken(name, but=dataset_id):
+        raise name_taken(name)
     wanted = changes.pop("embedding_model", None) or dataset.embedding_model
-    changes["embedding_model"] = embedding_model_name(catalogue, wanted)
     if wanted != dataset.embedding_model and dataset.chunk_count:
         raise Invalid(
             f"When chunk_num ({dataset.chunk_count}) > 0, embedding_model must remain {dataset.embedding_model}",
             param="embedding_model",
         )
+    changes["embedding_model"] = embedding_model_name(catalogue, wanted)
     config = changes.pop("parser_config", None)
     method = changes.get("chunk_method", dataset.chunk_method)
     if config:
@@ -110,34 +102,4 @@ async def change_dataset(
     changed = await unit.datasets.update(dataset_id, changes)
     if changed is None:
         raise lacks_permission(unit.tenant_id, dataset_id)
-    return replace(changed)
-
-
-async def delete_datasets(
-    database: Database, blobs: BlobStore, tenant_id: TenantId, dataset_ids: Sequence[DatasetId] | None
-) -> int:
-    """Delete these datasets, or all for None, with all they hold; how many that were.
-
-    Raises:
-        DatasetMissing: one of them is not there; nothing was deleted.
-    """
-    async with database.unit(tenant_id) as unit:
-        wanted = list(dataset_ids) if dataset_ids is not None else await unit.datasets.all_ids()
-        if not wanted:
-            return 0
-        known = await unit.datasets.many(wanted)
-        if unknown := [dataset_id for dataset_id in wanted if dataset_id not in known]:
-            raise DatasetMissing(f"User '{tenant_id}' lacks permission for datasets: '{', '.join(unknown)}'")
-        blob_keys = await unit.datasets.delete(wanted)
-        await unit.notify(CHANNEL, "cancelled")
-    await forget_blobs(blobs, blob_keys)
-    return len(wanted)
-
-
-async def forget_blobs(blobs: BlobStore, keys: Sequence[str]) -> None:
-    """Remove blobs whose rows are gone; one that stays is only wasted space."""
-    with anyio.move_on_after(_FORGET_S, shield=True):
-        try:
-            await blobs.delete_many(keys)
-        except Exception:
-            log.exception("blobs_not_deleted", count=len(keys))
+    return changed

@@ -1,89 +1,140 @@
-"""The retrieval route's rules: what a request says, in the order it is checked (knowledge.md 4.1)."""
+"""The retrieval routes' rules: what a request says, in the order it is checked (knowledge.md 4.1)."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from app.domain.errors import Invalid
+from app.domain.errors import Invalid, WrongType
 from app.domain.ids import DatasetId, DocumentId, KeyId, TenantId
-from app.domain.retrieval import SearchRequest, SearchResult
+from app.domain.retrieval import ModelCall, SearchRequest, SearchResult
+from app.retrieval.rephrasing import LANGUAGES_MOST
 from app.retrieval.service import Retriever
 from repositories.unit_of_work import Database
 
 _MOST = 10_000  # of a page and of neighbours; what is beyond is cut to it
 _PAGES = 2**31
+_LANGUAGE_CHARS = 64
 
 
 async def retrieve(
     database: Database, retriever: Retriever, tenant_id: TenantId, key_id: KeyId, request: SearchRequest
 ) -> SearchResult:
-    """Search, and write what the models cost to the ledger."""
-    result = await retriever.search(tenant_id, request, must_be_parsed=True)
-    if result.calls:
-        async with database.unit(tenant_id) as unit:
-            await unit.usage.add(result.calls, api_key_id=key_id)
-    return result
+    """Search, and write what the models cost to the ledger, also when the search failed after they were asked.
+
+    Raises:
+        ParleyError: as `Retriever.search`.
+    """
+    calls: list[ModelCall] = []
+    try:
+        return await retriever.search(tenant_id, request, must_be_parsed=True, calls=calls)
+    finally:
+        if calls:
+            async with database.unit(tenant_id) as unit:
+                await unit.usage.add(calls, api_key_id=key_id)
 
 
-def read_request(sent: Mapping[str, Any]) -> SearchRequest:
-    """Return the search a body asks for.
+async def read_checked(
+    retriever: Retriever, tenant_id: TenantId, sent: Mapping[str, Any], *, is_compat22: bool
+) -> SearchRequest:
+    """Return the search a body asks for; whose datasets these are is told before what else is wrong with it.
+
+    Raises:
+        DatasetMissing, MixedEmbeddings: as `Retriever.search`.
+        Invalid: as `read_request`.
+    """
+    try:
+        return read_request(sent, is_compat22=is_compat22)
+    except Invalid:
+        await retriever.check(tenant_id, _dataset_ids(sent))
+        raise
+
+
+def read_request(sent: Mapping[str, Any], *, is_compat22: bool = False, least_similarity: float = 0.2) -> SearchRequest:
+    """Return the search a body asks for. `least_similarity` is the threshold of one that names none.
+
+    RAGFlow 0.22 marks the found words unless it is told not to.
 
     Raises:
         Invalid: a field is missing or of the wrong type; the message is the contract's.
     """
+    dataset_ids = _dataset_ids(sent)
+    question = sent.get("question")
+    if question is None:
+        raise Invalid("`question` is required.", param="question")
+    if not isinstance(question, str):
+        raise WrongType("`question` should be a string", param="question")
+    document_ids = sent.get("document_ids")
+    if document_ids is not None and not isinstance(document_ids, list):
+        raise Invalid("`documents` should be a list", param="document_ids")
+    top_k = _whole(sent, "top_k", 1024, least=-1)
+    if top_k <= 0:
+        raise WrongType("`top_k` must be greater than 0", param="top_k")
+    condition = sent.get("metadata_condition")
+    if condition is not None and not isinstance(condition, dict):
+        raise WrongType("metadata_condition must be an object.", param="metadata_condition")
+    rerank_id = sent.get("rerank_id")
+    if rerank_id is not None and not isinstance(rerank_id, str):
+        raise WrongType("`rerank_id` should be a string", param="rerank_id")
+    return SearchRequest(
+        question=question,
+        dataset_ids=dataset_ids,
+        document_ids=tuple(DocumentId(each) for each in _texts(document_ids or [], "document_ids")),
+        page=min(max(1, _whole(sent, "page", 1)), _PAGES),
+        page_size=min(_whole(sent, "page_size", 30), _MOST),
+        similarity_threshold=_number(sent, "similarity_threshold", least_similarity),
+        vector_similarity_weight=min(1.0, max(0.0, _number(sent, "vector_similarity_weight", 0.3))),
+        top_k=min(top_k, _MOST),
+        rerank_id=rerank_id or None,
+        highlight=_is_marked(sent.get("highlight"), is_compat22=is_compat22),
+        metadata_condition=condition if not document_ids else None,
+        cross_languages=_languages(sent.get("cross_languages")),
+        keyword=_flag(sent, "keyword"),
+        use_kg=_flag(sent, "use_kg"),
+        toc_enhance=_flag(sent, "toc_enhance"),
+    )
+
+
+def _dataset_ids(sent: Mapping[str, Any]) -> tuple[DatasetId, ...]:
     dataset_ids = sent.get("dataset_ids")
     if dataset_ids is None or dataset_ids in ("", []):
         raise Invalid("`dataset_ids` is required.", param="dataset_ids")
     if not isinstance(dataset_ids, list):
         raise Invalid("`dataset_ids` should be a list", param="dataset_ids")
-    document_ids = sent.get("document_ids") or []
-    if not isinstance(document_ids, list):
-        raise Invalid("`documents` should be a list", param="document_ids")
-    question = sent.get("question")
-    if question is None:
-        raise Invalid("`question` is required.", param="question")
-    if not isinstance(question, str):
-        raise Invalid("`question` should be a string", param="question")
-    top_k = _whole(sent, "top_k", 1024, least=-1)
-    if top_k <= 0:
-        raise Invalid("`top_k` must be greater than 0", param="top_k")
-    condition = sent.get("metadata_condition")
-    if condition is not None and not isinstance(condition, dict):
-        raise Invalid("metadata_condition must be an object.", param="metadata_condition")
-    rerank_id = sent.get("rerank_id")
-    if rerank_id is not None and not isinstance(rerank_id, str):
-        raise Invalid("`rerank_id` should be a string", param="rerank_id")
-    return SearchRequest(
-        question=question,
-        dataset_ids=tuple(DatasetId(each) for each in _texts(dataset_ids, "dataset_ids")),
-        document_ids=tuple(DocumentId(each) for each in _texts(document_ids, "document_ids")),
-        page=min(max(1, _whole(sent, "page", 1)), _PAGES),
-        page_size=min(_whole(sent, "page_size", 30), _MOST),
-        similarity_threshold=_number(sent, "similarity_threshold", 0.2),
-        vector_similarity_weight=min(1.0, max(0.0, _number(sent, "vector_similarity_weight", 0.3))),
-        top_k=min(top_k, _MOST),
-        rerank_id=rerank_id or None,
-        highlight=_flag(sent.get("highlight")),
-        metadata_condition=condition if not document_ids else None,
-    )
+    return tuple(DatasetId(each) for each in _texts(dataset_ids, "dataset_ids"))
 
 
 def _texts(values: list[Any], name: str) -> list[str]:
     if not all(isinstance(value, str) for value in values):
-        raise Invalid(f"`{name}` should be a list of strings", param=name)
+        raise WrongType(f"`{name}` should be a list of strings", param=name)
     return values
 
 
+def _languages(sent: Any) -> tuple[str, ...]:
+    if sent is None:
+        return ()
+    if not isinstance(sent, list):
+        raise WrongType("`cross_languages` should be a list", param="cross_languages")
+    named = tuple(dict.fromkeys(each.strip() for each in _texts(sent, "cross_languages") if each.strip()))
+    if len(named) > LANGUAGES_MOST or any(len(each) > _LANGUAGE_CHARS for each in named):
+        raise Invalid(
+            f"`cross_languages` should name at most {LANGUAGES_MOST} languages of at most {_LANGUAGE_CHARS} characters",
+            param="cross_languages",
+        )
+    return named
+
+
 def _whole(sent: Mapping[str, Any], name: str, default: int, *, least: int = 0) -> int:
-    """Read an int, or a string of one; what is below `least` counts as it."""
+    """Read an int, a whole float or a string of an int; what is below `least` counts as it."""
     value = sent.get(name, default)
     if isinstance(value, str) and len(value) <= 40:
         try:
             value = int(value)
         except ValueError:
             value = None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise Invalid(f"`{name}` should be an integer", param=name)
+        raise WrongType(f"`{name}` should be an integer", param=name)
     return max(least, value)
 
 
@@ -95,13 +146,29 @@ def _number(sent: Mapping[str, Any], name: str, default: float) -> float:
         except ValueError:
             value = None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise Invalid(f"`{name}` should be a number", param=name)
+        raise WrongType(f"`{name}` should be a number", param=name)
     return float(value)
 
 
-def _flag(value: Any) -> bool:
-    if value is None or isinstance(value, bool):
+def _flag(sent: Mapping[str, Any], name: str) -> bool:
+    """Read a boolean or the word for one, in any case; 0 and 1 too. Absent, null and empty are false."""
+    value = sent.get(name)
+    if value is None or value == "":
+        return False
+    if isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.strip().lower())
+    if isinstance(value, bool) or value in (0, 1):
         return bool(value)
+    raise WrongType(f"`{name}` should be a boolean", param=name)
+
+
+def _is_marked(value: Any, *, is_compat22: bool) -> bool:
+    if value is None:
+        return is_compat22
+    if isinstance(value, bool):
+        return value
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
+    if is_compat22:
+        return True
     raise Invalid("`highlight` should be a boolean", param="highlight")

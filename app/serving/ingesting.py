@@ -6,6 +6,7 @@ import anyio
 import structlog
 
 from app.engine.failures import DATABASE_FAILURES
+from app.engine.lease import new_process_id
 from app.serving.children import child, command
 from app.serving.stopping import Stop
 from repositories.jobs import CHANNEL
@@ -53,8 +54,19 @@ class IngestKeeper:
             return False
         return queue.queued + queue.running > 0  # what runs may be the job of a worker that died
 
+    async def _release(self, owner: str) -> None:
+        """Let the jobs of a dead worker be taken up at once; else they wait for its leases to end."""
+        try:
+            async with self._database.dispatch() as dispatch:
+                released = await dispatch.jobs.release(owner)
+        except DATABASE_FAILURES as error:
+            log.warning("jobs_not_released", error=str(error)[:300])
+        else:
+            log.info("jobs_released", jobs=len(released))
+
     async def _run_worker(self) -> None:
-        what = command("app.serving.worker_process", "--exit-when-idle", str(IDLE_S))
+        owner = new_process_id()
+        what = command("app.serving.worker_process", "--exit-when-idle", str(IDLE_S), "--owner", owner)
         async with child(what, self._env, self._stop, patience_s=_PATIENCE_S) as process:
             log.info("worker_started", pid=process.pid)
             status = await process.wait()
@@ -63,5 +75,6 @@ class IngestKeeper:
             log.info("worker_left", pid=process.pid)
             return
         log.warning("worker_died", pid=process.pid, status=status, retry_s=self._backoff_s)
+        await self._release(owner)
         await anyio.sleep(self._backoff_s)
         self._backoff_s = min(_MOST_BACKOFF_S, self._backoff_s * 2)

@@ -24,8 +24,18 @@ from repositories.listener import Listener
 from repositories.unit_of_work import Database
 
 
-async def work(settings: Settings, database_url: str, stop: Stop, *, exit_when_idle_s: float | None = None) -> None:
-    """Take jobs off the queue until `stop` is asked, or until there was no work for `exit_when_idle_s`."""
+async def work(
+    settings: Settings,
+    database_url: str,
+    stop: Stop,
+    *,
+    owner: str | None = None,
+    exit_when_idle_s: float | None = None,
+) -> None:
+    """Take jobs off the queue until `stop` is asked, or until there was no work for `exit_when_idle_s`.
+
+    `owner` is the name it has in the queue; none makes one up.
+    """
     counter = BpeTokenCounter()
     database = Database(create_engine(database_url, pool_size=settings.database_pool_size))
     try:
@@ -35,7 +45,7 @@ async def work(settings: Settings, database_url: str, stop: Stop, *, exit_when_i
                 blobs=BlobStore.at(blob_url(settings)),
                 catalogue=catalogue,
                 tokens=BpeTokenCounter("cl100k_base"),  # the unit of chunk sizes (knowledge.md 5.1)
-                owner=new_process_id(),
+                owner=owner or new_process_id(),
                 listener=Listener(database_url),
                 config=WorkerConfig(concurrency=settings.parse_workers),
             )
@@ -66,21 +76,22 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--parent", type=int, required=True, help="the process id of serve")
     arguments.add_argument("--exit-when-idle", type=float, default=None, help="seconds")
+    arguments.add_argument("--owner", default=None, help="the name of this worker in the queue")
     chosen = arguments.parse_args()
     die_with_parent(signal.SIGTERM, parent_pid=chosen.parent)
     be_modest()
     settings = read_settings()
     set_up_logs(settings.log_format, settings.log_level)
-    anyio.run(_main, settings, chosen.parent, chosen.exit_when_idle, backend_options={"use_uvloop": True})
+    anyio.run(_main, settings, chosen, backend_options={"use_uvloop": True})
 
 
-async def _main(settings: Settings, parent: int, exit_when_idle_s: float | None) -> None:
+async def _main(settings: Settings, chosen: argparse.Namespace) -> None:
     if settings.database_url is None:
         sys.exit("this process is started by `parley serve`")
     stop = Stop()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(partial(stop.heed, is_orphaned=lambda: os.getppid() != parent))
-        await work(settings, settings.database_url, stop, exit_when_idle_s=exit_when_idle_s)
+        tasks.start_soon(partial(stop.heed, is_orphaned=lambda: os.getppid() != chosen.parent))
+        await work(settings, settings.database_url, stop, owner=chosen.owner, exit_when_idle_s=chosen.exit_when_idle)
         tasks.cancel_scope.cancel()
 
 

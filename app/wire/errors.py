@@ -26,6 +26,7 @@ class Dialect(StrEnum):
     NATIVE = "native"
     OPENAI_CHAT = "openai_chat"
     RAGFLOW_22 = "ragflow_22"
+    DIFY = "dify"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,29 @@ RAGFLOW_22_CODES: dict[type[ParleyError], int] = {
     KeyMalformed: 0,
 }
 
+# Dify wants the code as the status too (knowledge.md 4.8).
+DIFY: dict[Kind, Refusal] = {
+    kind: Refusal(status=status, code=status)
+    for kind, status in {
+        Kind.INVALID: 400,
+        Kind.CONFLICT: 400,
+        Kind.TOO_LARGE: 413,
+        Kind.UNAUTHENTICATED: 403,
+        Kind.FORBIDDEN: 403,
+        Kind.MISSING: 404,
+        Kind.LIMITED: 429,
+        Kind.UNAVAILABLE: 503,
+        Kind.UPSTREAM: 500,
+        Kind.UPSTREAM_REFUSED: 500,
+        Kind.UPSTREAM_LIMITED: 500,
+        Kind.UPSTREAM_TIMEOUT: 500,
+        Kind.INTERNAL: 500,
+    }.items()
+}
+
+_ARGUMENT = Refusal(status=200, code=101)  # to Dify, of fields that are not there; only this one tells `data`
+_NO_KEY = "API-KEY is invalid!"
+
 OPENAI_TYPES: dict[Kind, str] = {
     Kind.INVALID: "invalid_request_error",
     Kind.CONFLICT: "invalid_request_error",
@@ -124,6 +148,8 @@ def refusal(kind: Kind, dialect: Dialect) -> Refusal:
             return OPENAI_CHAT[kind]
         case Dialect.RAGFLOW_22:
             return RAGFLOW_22[kind]
+        case Dialect.DIFY:
+            return DIFY[kind]
         case _:
             assert_never(dialect)
 
@@ -131,6 +157,8 @@ def refusal(kind: Kind, dialect: Dialect) -> Refusal:
 def refusal_of(error: ParleyError, dialect: Dialect) -> Refusal:
     """Status and code that `dialect` gives for `error`: by its kind, and in RAGFlow's by its class first."""
     by_kind = refusal(error.kind, dialect)
+    if dialect is Dialect.DIFY:
+        return _ARGUMENT if isinstance(error, BadArgument) else by_kind
     if dialect is not Dialect.RAGFLOW_22:
         return by_kind
     code = next((RAGFLOW_22_CODES[base] for base in type(error).__mro__ if base in RAGFLOW_22_CODES), by_kind.code)
@@ -140,6 +168,8 @@ def refusal_of(error: ParleyError, dialect: Dialect) -> Refusal:
 def error_body(error: ParleyError, dialect: Dialect) -> dict[str, Any]:
     """Return the body that tells of `error`."""
     code = refusal_of(error, dialect).code
+    if dialect is Dialect.DIFY and error.kind is Kind.UNAUTHENTICATED:
+        return body(dialect, code, _NO_KEY, OPENAI_TYPES[error.kind])
     told = body(dialect, code, _short(error.message), OPENAI_TYPES[error.kind], error.param)
     if error.kind is Kind.UNAUTHENTICATED and dialect is Dialect.RAGFLOW_22:
         told["data"] = False
@@ -157,6 +187,8 @@ def body(dialect: Dialect, code: int, message: str, kind: str, param: str | None
     """Return a failure's body: `kind` is OpenAI's word for it (openai.md 1.6)."""
     if dialect is Dialect.RAGFLOW_22:
         return {"code": code, "message": message} | ({"data": None} if code == _EXCEPTION else {})
+    if dialect is Dialect.DIFY:
+        return {"code": code, "message": message} | ({"data": None} if code == _ARGUMENT.code else {})
     native: dict[str, Any] = {"code": code, "message": message, "data": None}
     if dialect is Dialect.OPENAI_CHAT:
         native["error"] = {"message": message, "type": kind, "param": param, "code": code}

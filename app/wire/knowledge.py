@@ -1,14 +1,18 @@
-"""Datasets, documents, chunks and search results as JSON values (knowledge.md 1.8, 2.8, 3.2, 4.2)."""
+"""Datasets and documents as JSON values (knowledge.md 1.8, 2.8)."""
 
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from app.domain.datasets import Dataset, Document, StoredChunk
-from app.domain.retrieval import SearchHit, SearchResult
+from app.domain.datasets import Dataset, Document
+from app.domain.ids import DatasetId, JobId
+from app.domain.index_jobs import IndexJob, IndexType
 from app.wire.envelope import http_date, times
+from app.wire.index_jobs import dataset_tasks
 
 
-def dataset(stored: Dataset) -> dict[str, Any]:
-    """Return the dataset object."""
+def dataset(stored: Dataset, jobs: Mapping[IndexType, IndexJob] = MappingProxyType({})) -> dict[str, Any]:
+    """Return the dataset object; `jobs` are the latest that indexed all of it."""
     return {
         "id": stored.id,
         "tenant_id": stored.tenant_id,
@@ -29,14 +33,22 @@ def dataset(stored: Dataset) -> dict[str, Any]:
         "token_num": stored.token_count,
         "similarity_threshold": 0.2,
         "vector_similarity_weight": 0.3,
-        "graphrag_task_id": None,
-        "graphrag_task_finish_at": None,
-        "raptor_task_id": None,
-        "raptor_task_finish_at": None,
-        "mindmap_task_id": None,
-        "mindmap_task_finish_at": None,
+        **dataset_tasks(jobs),
         **times(stored.created_at, stored.updated_at),
     }
+
+
+def one_dataset(
+    stored: Dataset, size_bytes: int, jobs: Mapping[IndexType, IndexJob] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Return the dataset object as the route of one dataset shows it; `size` is that of its files together."""
+    return {**dataset(stored, jobs), "size": size_bytes, "connectors": []}
+
+
+def deleted_datasets(count: int, jobs: Iterable[tuple[DatasetId, JobId]]) -> dict[str, Any]:
+    """Return what a deletion did, and which jobs go on with it."""
+    still = [{"id": job_id, "dataset_id": dataset_id} for dataset_id, job_id in jobs]
+    return {"success_count": count, **({"jobs": still} if still else {})}
 
 
 def document(stored: Document) -> dict[str, Any]:
@@ -72,60 +84,3 @@ def document(stored: Document) -> dict[str, Any]:
 def listed_document(stored: Document) -> dict[str, Any]:
     """Return the document object as lists show it."""
     return {**document(stored), "title": None}
-
-
-def chunk(stored: StoredChunk, document_name: str, highlight: str | None = None) -> dict[str, Any]:
-    """Return a chunk as lists show it; `highlight` takes the place of the content."""
-    return {
-        "id": stored.id,
-        "content": stored.content if highlight is None else highlight,
-        "document_id": stored.document_id,
-        "docnm_kwd": document_name,
-        "dataset_id": stored.dataset_id,
-        "important_keywords": stored.important_keywords,
-        "questions": stored.questions,
-        "image_id": stored.image_id,
-        "available": stored.is_available,
-        "positions": stored.positions,
-    }
-
-
-def search_result(result: SearchResult) -> dict[str, Any]:
-    """Return a page of hits. A search that was never made has `{}` for `doc_aggs` (knowledge.md 4.2)."""
-    is_marked = any(hit.highlight is not None for hit in result.hits)
-    return {
-        "total": result.total,
-        "chunks": [_hit(hit, is_marked=is_marked) for hit in result.hits],
-        "doc_aggs": [
-            {"doc_name": each.document_name, "doc_id": each.document_id, "count": each.count}
-            for each in result.documents
-        ],
-    }
-
-
-NOTHING_SEARCHED: dict[str, Any] = {"total": 0, "chunks": [], "doc_aggs": {}}
-"""The answer to an empty question, and to a metadata condition no document meets."""
-
-
-def _hit(hit: SearchHit, *, is_marked: bool) -> dict[str, Any]:
-    found = hit.reference
-    told = {
-        "id": found.chunk_id,
-        "content": found.content,
-        "content_ltks": hit.content_ltks,
-        "document_id": found.document_id,
-        "document_keyword": found.document_name,
-        "document_name": found.document_name,
-        "dataset_id": found.dataset_id,
-        "important_keywords": hit.important_keywords,
-        "questions": hit.questions,
-        "image_id": found.image_id,
-        "positions": found.positions,
-        "doc_type_kwd": found.doc_type,
-        "similarity": found.similarity,
-        "vector_similarity": found.vector_similarity,
-        "term_similarity": found.term_similarity,
-    }
-    if is_marked:
-        told["highlight"] = hit.highlight if hit.highlight is not None else found.content
-    return told

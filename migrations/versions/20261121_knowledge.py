@@ -72,9 +72,12 @@ CREATE TABLE graph_entities (
     type TEXT NOT NULL,
     description TEXT NOT NULL,
     pagerank DOUBLE PRECISION DEFAULT '0' NOT NULL,
+    degree INTEGER DEFAULT '0' NOT NULL,
+    aliases TEXT[] DEFAULT '{}' NOT NULL,
     document_ids TEXT[] NOT NULL,
     embedding vector NOT NULL,
     dimensions SMALLINT NOT NULL,
+    vector_of BYTEA NOT NULL,
     CONSTRAINT pk_graph_entities PRIMARY KEY (tenant_id, dataset_id, name),
     CONSTRAINT fk_graph_entities_datasets FOREIGN KEY(tenant_id, dataset_id)
         REFERENCES datasets (tenant_id, id) ON DELETE CASCADE
@@ -91,6 +94,7 @@ CREATE TABLE graph_relations (
     document_ids TEXT[] NOT NULL,
     embedding vector NOT NULL,
     dimensions SMALLINT NOT NULL,
+    vector_of BYTEA NOT NULL,
     CONSTRAINT pk_graph_relations PRIMARY KEY (tenant_id, dataset_id, source, target),
     CONSTRAINT fk_graph_relations_datasets FOREIGN KEY(tenant_id, dataset_id)
         REFERENCES datasets (tenant_id, id) ON DELETE CASCADE
@@ -118,6 +122,7 @@ COLUMNS = {
         "tag_weights JSONB DEFAULT '{}' NOT NULL",
         "cells JSONB",
         "layer SMALLINT DEFAULT '0' NOT NULL",
+        "additions INTEGER DEFAULT '1' NOT NULL",
     ),
     "jobs": (
         "progress DOUBLE PRECISION DEFAULT '0' NOT NULL",
@@ -125,6 +130,44 @@ COLUMNS = {
         "began_at TIMESTAMP WITH TIME ZONE",
     ),
 }
+
+
+# Half-precision vectors halve an index and lose nothing that ranks; measures are taken from the whole ones.
+VECTOR_SIZES = (384, 768, 1024, 1536, 3072)
+
+# Vectors stay in the row, where comparing them one by one finds them; words beside it, but unpacked; the ids order a
+# sample of a dataset; the list of words not yet in the text index would be read by every search that runs while chunks
+# come in.
+SEARCH_INDEXES = """
+DROP INDEX ix_chunks_embedding_384;
+DROP INDEX ix_chunks_dataset;
+DROP INDEX ix_chunks_lexemes;
+ALTER TABLE chunks ALTER COLUMN embedding SET STORAGE MAIN;
+ALTER TABLE chunks ALTER COLUMN lexemes SET STORAGE EXTERNAL;
+CREATE INDEX ix_chunks_dataset ON chunks (tenant_id, dataset_id, id);
+CREATE INDEX ix_chunks_lexemes ON chunks USING gin (dataset_id, lexemes) WITH (fastupdate = off);
+CREATE INDEX ix_documents_disabled ON documents (tenant_id, dataset_id) WHERE NOT is_enabled
+"""
+
+FORMER_INDEXES = """
+DROP INDEX ix_documents_disabled;
+DROP INDEX ix_chunks_lexemes;
+DROP INDEX ix_chunks_dataset;
+ALTER TABLE chunks ALTER COLUMN embedding SET STORAGE EXTERNAL;
+ALTER TABLE chunks ALTER COLUMN lexemes SET STORAGE EXTENDED;
+CREATE INDEX ix_chunks_dataset ON chunks (tenant_id, dataset_id);
+CREATE INDEX ix_chunks_lexemes ON chunks USING gin (dataset_id, lexemes);
+CREATE INDEX ix_chunks_embedding_384 ON chunks
+    USING hnsw ((embedding::vector(384)) vector_cosine_ops) WHERE dimensions = 384
+"""
+
+
+def _index_vectors() -> None:
+    for size in VECTOR_SIZES:
+        op.execute(
+            f"CREATE INDEX ix_chunks_embedding_{size} ON chunks "
+            f"USING hnsw ((embedding::halfvec({size})) halfvec_cosine_ops) WHERE dimensions = {size}"
+        )
 
 
 def upgrade() -> None:
@@ -135,6 +178,11 @@ def upgrade() -> None:
             op.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
     for statement in TABLES.split(";\n"):
         op.execute(statement)
+    op.execute("SET LOCAL statement_timeout = 0")  # indexes of what is there may take minutes
+    for statement in SEARCH_INDEXES.split(";\n"):
+        op.execute(statement)
+    op.execute("CREATE INDEX ix_jobs_subject ON jobs (tenant_id, subject_id, kind, created_at)")
+    _index_vectors()
     app_role = context.config.attributes["app_role"]
     for table in _tables():
         op.execute(f'GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO "{app_role}"')
@@ -143,6 +191,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DROP INDEX ix_jobs_subject")
+    for size in VECTOR_SIZES:
+        op.execute(f"DROP INDEX ix_chunks_embedding_{size}")
+    for statement in FORMER_INDEXES.split(";\n"):
+        op.execute(statement)
     for table in reversed(_tables()):
         op.execute(f"DROP TABLE {table}")
     for table, columns in COLUMNS.items():

@@ -36,7 +36,12 @@ class Operation:
 
     @property
     def is_openai(self) -> bool:
-        return "_openai/" in self.path or self.path.startswith("/v1/")
+        return "_openai/" in self.path or (self.path.startswith("/v1/") and not self.path.startswith("/v1/document/"))
+
+    @property
+    def is_dify(self) -> bool:
+        """Whether refusals are worded for Dify (knowledge.md 4.8)."""
+        return "/dify/" in self.path
 
 
 def operations(app: FastAPI) -> list[Operation]:

@@ -94,9 +94,10 @@ def make_docx() -> bytes:
     return file.getvalue()
 
 
-def make_zip(entries: dict[str, bytes]) -> bytes:
+def make_zip(entries: dict[str, bytes], stored: str = "") -> bytes:
+    """A zip of `entries`; the one called `stored` is not compressed."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in entries.items():
-            archive.writestr(name, data)
+            archive.writestr(name, data, zipfile.ZIP_STORED if name == stored else None)
     return file.getvalue()

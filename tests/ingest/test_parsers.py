@@ -120,6 +120,7 @@ def test_docx_has_headings_lists_and_tables_in_order() -> None:
     ]
 
 
+@pytest.mark.promise("5.4-pdf-layout")
 def test_pdf_headings_are_found_by_their_size() -> None:
     document = parse(make_pdf(chapters=2), "guide.pdf")
 
@@ -133,6 +134,7 @@ def test_pdf_headings_are_found_by_their_size() -> None:
     assert {block.page for block in document.blocks} == {1, 2}
 
 
+@pytest.mark.promise("5.4-pdf-layout")
 def test_pdf_tables_are_tables() -> None:
     tables = [block for block in parse(make_pdf(chapters=1, has_table=True), "t.pdf").blocks if block.kind == "table"]
     assert len(tables) == 1
@@ -178,6 +180,7 @@ def test_unreadable_files_say_why(data: bytes, filename: str, says: str) -> None
         parse(data, filename)
 
 
+@pytest.mark.promise("2.1-size-refused", "issue3-limits")
 def test_caps_are_parameters() -> None:
     many = make_zip({f"part{number}": b"x" for number in range(30)})
     with pytest.raises(ParseFailed, match="30 parts"):

@@ -49,7 +49,7 @@ async def test_a_refusal_of_the_parser_comes_through(tmp_path: Path) -> None:
     ("limits", "says"),
     [
         (SandboxLimits(wall_s=0.05), "took longer than 0.05 s"),
-        (SandboxLimits(memory_bytes=300 * 1024**2), "more memory"),
+        (SandboxLimits(memory_bytes=200 * 1024**2), "more memory"),
         (SandboxLimits(output_bytes=100), "more text than is taken in"),
     ],
 )

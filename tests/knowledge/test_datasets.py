@@ -17,6 +17,7 @@ def field(name: str, message: str, value: Any) -> tuple[int, int, str]:
     return invalid(f"Field: <{name}> - Message: <{message}> - Value: <{value}>")
 
 
+@pytest.mark.promise("1.8-object", "1.1-defaults", "1.9-one-dataset")
 async def test_a_new_dataset_has_every_field_of_the_contract(api: Api) -> None:
     """knowledge.md 1.8, defaults of 1.1 and 1.3."""
     made = await api.ok("POST", "/datasets", json={"name": "  handbook\u3000"})
@@ -37,9 +38,10 @@ async def test_a_new_dataset_has_every_field_of_the_contract(api: Api) -> None:
         "me",
         "naive",
     )
-    assert await api.ok("GET", f"/datasets/{made['id']}") == made
+    assert await api.ok("GET", f"/datasets/{made['id']}") == {**made, "size": 0, "connectors": []}
 
 
+@pytest.mark.promise("1.4-suffix")
 async def test_a_taken_name_is_counted_on(api: Api) -> None:
     """knowledge.md 1.4: ignoring case, the number before a dot-extension."""
     names = [(await make_dataset(api, name=name))["name"] for name in ("Kit", "kit", "KIT(1)", "a.b", "A.B")]
@@ -49,6 +51,7 @@ async def test_a_taken_name_is_counted_on(api: Api) -> None:
     assert free_names(".env")[1] == ".env(1)"
 
 
+@pytest.mark.promise("1.4-concurrent")
 async def test_a_hundred_datasets_of_one_name_can_be_made_at_once(api: Api) -> None:
     """knowledge.md 1.4: 100 concurrent creates all succeed."""
     names: list[str] = []
@@ -118,6 +121,7 @@ async def test_a_hundred_datasets_of_one_name_can_be_made_at_once(api: Api) -> N
         ({"name": "a\x00"}, invalid("Text must not contain NUL characters")),
     ],
 )
+@pytest.mark.promise("1.2-enum-texts", "1.1-availability")
 async def test_odd_fields_are_told_in_the_contracts_words(
     api: Api, sent: dict[str, Any], refusal: tuple[int, int, str]
 ) -> None:
@@ -128,12 +132,16 @@ async def test_odd_fields_are_told_in_the_contracts_words(
 @pytest.mark.parametrize(
     ("content", "kind", "message"),
     [
+        ("", "application/json", "Malformed JSON syntax: Missing commas/brackets or invalid encoding"),
         ("{", "application/json", "Malformed JSON syntax: Missing commas/brackets or invalid encoding"),
-        ('["a"]', "application/json", "Request body must be a JSON object."),
+        ('["a"]', "application/json", "Invalid request payload: expected object, got list"),
+        ('"a"', "application/json", "Invalid request payload: expected object, got str"),
+        ("7", "application/json", "Invalid request payload: expected object, got int"),
         ("{}", "text/plain", "Unsupported content type: Expected application/json, got text/plain"),
         ('{"name": "\\ud800"}', "application/json", None),
     ],
 )
+@pytest.mark.promise("0.4-strict-bodies")
 async def test_broken_bodies_are_refused(api: Api, content: str, kind: str, message: str | None) -> None:
     """knowledge.md 0.4, conversations.md 1.2."""
     status, code, told = await api.refusal("POST", "/datasets", content=content, headers={"Content-Type": kind})
@@ -142,6 +150,7 @@ async def test_broken_bodies_are_refused(api: Api, content: str, kind: str, mess
     assert message is None or told == message
 
 
+@pytest.mark.promise("1.3-merge-on-create")
 async def test_a_sent_config_is_merged_over_the_defaults(api: Api) -> None:
     """knowledge.md 1.3: schema defaults fill in once something was sent."""
     made = await make_dataset(api, parser_config={"chunk_token_num": 64})
@@ -151,6 +160,7 @@ async def test_a_sent_config_is_merged_over_the_defaults(api: Api) -> None:
     assert made["parser_config"]["raptor"]["use_raptor"] is False
 
 
+@pytest.mark.promise("1.6-paging", "1.6-anded")
 async def test_lists_are_paged_ordered_and_filtered(api: Api) -> None:
     """knowledge.md 1.6."""
     made = [await make_dataset(api, name=f"d{number}") for number in range(3)]
@@ -180,6 +190,7 @@ async def test_lists_are_paged_ordered_and_filtered(api: Api) -> None:
         ({"other": "1"}, field("other", "Extra inputs are not permitted", "1")),
     ],
 )
+@pytest.mark.promise("1.6-bounds", "1.6-unknown-parameter")
 async def test_odd_queries_are_told_what_is_wrong(
     api: Api, query: dict[str, Any], refusal: tuple[int, int, str]
 ) -> None:
@@ -201,6 +212,7 @@ async def test_lists_cost_the_same_however_many_there_are(world: World, api: Api
     assert len(one) == len(many) <= 4
 
 
+@pytest.mark.promise("1.5-only-sent", "1.5-case")
 async def test_a_change_touches_only_what_was_sent(api: Api) -> None:
     """knowledge.md 1.5."""
     made = await make_dataset(api, name="Old", description="kept")
@@ -216,6 +228,7 @@ async def test_a_change_touches_only_what_was_sent(api: Api) -> None:
     assert (await api.ok("PUT", path, json={"parser_config": {}}))["parser_config"] == replaced["parser_config"]
 
 
+@pytest.mark.promise("1.5-nothing-sent", "1.5-name-taken", "1.5-embedding-with-chunks", "1.5-id")
 async def test_what_cannot_be_changed_is_told(world: World, api: Api) -> None:
     """knowledge.md 1.5."""
     one, other = await make_dataset(api, name="one"), await make_dataset(api, name="other")
@@ -233,6 +246,7 @@ async def test_what_cannot_be_changed_is_told(world: World, api: Api) -> None:
     )
 
 
+@pytest.mark.promise("1.7-cascade")
 async def test_deleting_takes_everything_along(world: World, api: Api) -> None:
     """knowledge.md 1.7: documents, chunks, jobs, blobs; other datasets stay."""
     gone, kept = await make_dataset(api), await make_dataset(api)
@@ -256,6 +270,9 @@ async def test_deleting_takes_everything_along(world: World, api: Api) -> None:
     await assert_exact_counters(world, api)
 
 
+@pytest.mark.promise(
+    "1.7-all-or-nothing", "1.7-null-is-all", "1.7-empty-is-none", "1.7-duplicates", "1.7-ids-required", "1.7-delete-all"
+)
 async def test_deleting_is_all_or_nothing(api: Api, rival: Api) -> None:
     """knowledge.md 1.7."""
     made = await make_dataset(api)
@@ -280,6 +297,7 @@ async def test_deleting_is_all_or_nothing(api: Api, rival: Api) -> None:
     assert len(await rival.ok("GET", "/datasets")) == 1
 
 
+@pytest.mark.promise("0.6-wall")
 async def test_another_tenants_dataset_is_missing_on_every_route(world: World, api: Api, rival: Api) -> None:
     """design.md 1.4: foreign looks like unknown."""
     made = await make_dataset(api, name="secret")
@@ -311,6 +329,7 @@ async def test_another_tenants_dataset_is_missing_on_every_route(world: World, a
     assert (await api.ok("GET", f"{path}/documents"))["total"] == 1
 
 
+@pytest.mark.promise("0.1-key-before-all")
 async def test_every_route_asks_for_a_key_first(world: World, api: Api) -> None:
     """conversations.md 1.4: before the path and the body are looked at."""
     for method, path in (
@@ -332,6 +351,7 @@ async def test_every_route_asks_for_a_key_first(world: World, api: Api) -> None:
             assert (answer.status_code, answer.json()["code"]) == (401, 103), (method, path)
 
 
+@pytest.mark.promise("0.7-scopes")
 async def test_a_key_that_may_only_read_changes_nothing(world: World) -> None:
     """conversations.md 1.3 F: searching is reading."""
     reader = await world.caller(scopes=frozenset({Scope.READ}))
@@ -341,6 +361,7 @@ async def test_a_key_that_may_only_read_changes_nothing(world: World) -> None:
     assert (await reader.refusal("POST", "/retrieval", json={}))[:2] == (400, 102)
 
 
+@pytest.mark.promise("1.4-idempotency")
 async def test_a_repeated_create_makes_one_dataset(api: Api) -> None:
     """design.md 1.5."""
     headers = {"Idempotency-Key": "once"}

@@ -8,6 +8,7 @@ from tests.chats.world import Api, invalid, missing
 from tests.knowledge.world import World, assert_exact_counters, make_dataset, parsed, upload
 
 
+@pytest.mark.promise("2.1-order", "2.1-types", "2.1-methods", "2.1-config-copied", "2.1-empty-file", "2.1-counts")
 async def test_an_upload_answers_with_its_documents_in_order(world: World, api: Api) -> None:
     """knowledge.md 2.1, 2.8."""
     dataset = await make_dataset(api)
@@ -36,6 +37,7 @@ async def test_an_upload_answers_with_its_documents_in_order(world: World, api: 
     await assert_exact_counters(world, api)
 
 
+@pytest.mark.promise("2.1-same-name")
 async def test_a_taken_file_name_is_counted_on(api: Api) -> None:
     """knowledge.md 2.1: within a request and across requests, ignoring case."""
     dataset = await make_dataset(api)
@@ -45,6 +47,7 @@ async def test_a_taken_file_name_is_counted_on(api: Api) -> None:
     assert [each["name"] for each in (*first, *second)] == ["a.txt", "A(1).txt", "a(2).txt"]
 
 
+@pytest.mark.promise("2.1-unsupported")
 async def test_refused_files_are_told_and_the_others_stay(api: Api) -> None:
     """knowledge.md 2.1 P: `data` holds the stored ones."""
     dataset = await make_dataset(api)
@@ -81,6 +84,7 @@ async def test_refused_files_are_told_and_the_others_stay(api: Api) -> None:
         ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, "Malformed multipart body."),
     ],
 )
+@pytest.mark.promise("2.1-no-file-part", "2.1-no-file-selected")
 async def test_broken_uploads_are_refused(api: Api, sent: dict[str, Any], message: str | None) -> None:
     """knowledge.md 2.1."""
     dataset = await make_dataset(api)
@@ -90,6 +94,7 @@ async def test_broken_uploads_are_refused(api: Api, sent: dict[str, Any], messag
     assert message is None or told == message
 
 
+@pytest.mark.promise("2.1-caps")
 async def test_uploads_over_the_caps_are_too_large(world: World, api: Api) -> None:
     """operations.md 3: UPLOAD_MAX_BYTES and UPLOAD_MAX_FILES answer 413, and nothing is left."""
     path = f"/datasets/{(await make_dataset(api))['id']}/documents"
@@ -116,6 +121,7 @@ async def test_uploads_over_the_caps_are_too_large(world: World, api: Api) -> No
         ("日本 (x).txt", "日本 (x).txt"),
     ],
 )
+@pytest.mark.promise("2.1-blob-key")
 async def test_names_cannot_point_anywhere(world: World, api: Api, sent: str, stored: str) -> None:
     """knowledge.md 2.1: the blob's key is made of ids alone."""
     dataset = await make_dataset(api)
@@ -136,6 +142,7 @@ async def test_names_cannot_point_anywhere(world: World, api: Api, sent: str, st
     assert row.blob_key == f"{api.tenant_id}/{dataset['id']}/{made[0]['id']}"
 
 
+@pytest.mark.promise("2.3-bytes")
 async def test_a_download_is_the_upload_byte_for_byte(api: Api) -> None:
     """knowledge.md 2.3."""
     dataset = await make_dataset(api)
@@ -147,7 +154,9 @@ async def test_a_download_is_the_upload_byte_for_byte(api: Api) -> None:
 
     assert answer.content == data
     assert answer.headers["content-type"] == "application/octet-stream"
-    assert answer.headers["content-disposition"].startswith("attachment; filename*=UTF-8''%C3%BC%20")
+    assert answer.headers["content-disposition"].startswith(
+        "attachment; filename=\"_ _22x_22.txt\"; filename*=UTF-8''%C3%BC%20"
+    )
     assert await api.refusal("GET", f"{path}/{empty['id']}") == invalid("This file is empty.")
     assert await api.refusal("GET", f"{path}/nope") == missing("The dataset not own the document nope.")
     assert await api.refusal("GET", f"/datasets/nope/documents/{full['id']}") == missing(
@@ -155,6 +164,7 @@ async def test_a_download_is_the_upload_byte_for_byte(api: Api) -> None:
     )
 
 
+@pytest.mark.promise("2.4-filters", "2.4-order", "2.4-paging", "2.4-total-ignores-times")
 async def test_lists_are_filtered_ordered_and_paged(world: World, api: Api) -> None:
     """knowledge.md 2.4."""
     dataset = await make_dataset(api)
@@ -193,6 +203,7 @@ async def test_lists_are_filtered_ordered_and_paged(world: World, api: Api) -> N
         ({"create_time_from": "x"}, None),
     ],
 )
+@pytest.mark.promise("2.4-unknown-id-or-name", "2.4-orderby", "2.4-numbers")
 async def test_odd_lists_are_told_what_is_wrong(
     api: Api, params: dict[str, Any], refusal: tuple[int, int, str] | None
 ) -> None:
@@ -204,6 +215,7 @@ async def test_odd_lists_are_told_what_is_wrong(
     assert found == refusal if refusal else found[:2] == (400, 102)
 
 
+@pytest.mark.promise("2.4-access")
 async def test_an_unknown_datasets_documents_are_missing(api: Api) -> None:
     """knowledge.md 2.4: the trailing blank is literal."""
     assert await api.refusal("GET", "/datasets/nope/documents") == missing("You don't own the dataset nope. ")
@@ -221,10 +233,13 @@ async def test_lists_of_documents_cost_the_same_however_many_there_are(world: Wo
     with world.queries() as many:
         await api.ok("GET", path)
 
-    assert len(one) == len(many) <= 5
+    # the key may be looked up again in between: that is not of the list
+    listed = [[each for each in seen if "api_keys" not in each] for seen in (one, many)]
+    assert len(listed[0]) == len(listed[1]) <= 4
     assert not any("chunks " in statement or "sections" in statement for statement in many)
 
 
+@pytest.mark.promise("2.5-list", "2.5-unknown", "2.5-duplicates", "2.5-cascade")
 async def test_deleting_removes_rows_chunks_blobs_and_counts(world: World, api: Api) -> None:
     """knowledge.md 2.5."""
     dataset = await make_dataset(api)
@@ -245,6 +260,7 @@ async def test_deleting_removes_rows_chunks_blobs_and_counts(world: World, api: 
 
 
 @pytest.mark.parametrize("body", [None, {}, {"ids": None}, {"ids": []}])
+@pytest.mark.promise("2.5-all", "2.5-delete-all-false", "2.5-only-this-dataset")
 async def test_deleting_without_ids_deletes_all_of_this_dataset(world: World, api: Api, body: Any) -> None:
     """knowledge.md 2.5: none, null, {} and []."""
     dataset, other = await make_dataset(api), await make_dataset(api)

@@ -16,6 +16,7 @@ from app.domain.datasets import LeaseLost
 from app.domain.errors import UpstreamFailed
 from app.domain.models import Embeddings
 from app.ingest.blobs import BlobStore
+from app.ingest.caps import ParseHints
 from app.ingest.job_kinds import hand_back
 from app.ingest.jobs import ParseJobs
 from app.ingest.pipeline import Pipeline, PipelineConfig
@@ -266,7 +267,7 @@ async def test_stopping_kills_the_parser_child(
     pid_file = tmp_path / "pid"
     code = f"import os,time;open({str(pid_file)!r},'w').write(str(os.getpid()));time.sleep(600)"
 
-    async def slow(_path: Any, _name: str, _limits: SandboxLimits) -> Any:
+    async def slow(_path: Any, _name: str, _limits: SandboxLimits, _hints: ParseHints) -> Any:
         process = await anyio.open_process([sys.executable, "-c", code])
         try:
             await process.wait()

@@ -84,6 +84,11 @@ def test_every_error_has_an_answer_in_every_dialect(error: type[ParleyError], di
         assert set(body) <= {"code", "message", "data"}
         assert not body.get("data")
         return
+    if dialect is Dialect.DIFY:
+        words = "API-KEY is invalid!" if one.kind is Kind.UNAUTHENTICATED else "Something is wrong."
+        assert told.status == (200 if isinstance(one, BadArgument) else told.code)
+        assert body == {"code": told.code, "message": words} | ({"data": None} if told.code == 101 else {})
+        return
     assert 400 <= told.status < 600
     assert told.code in (102, 103, 104, 105, 429, 500)
     assert {key: body[key] for key in ("code", "message", "data")} == {

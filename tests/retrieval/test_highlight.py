@@ -8,6 +8,7 @@ from app.retrieval.highlight import highlight
 from app.retrieval.query import query_terms
 
 
+@pytest.mark.promise("7.5-highlight")
 @pytest.mark.parametrize(
     ("content", "question", "expected"),
     [

@@ -9,6 +9,7 @@ from app.retrieval.query import MAX_TERMS_LONG, MAX_TERMS_SHORT, is_short, minim
 from app.retrieval.text_index import bag, has_lexemes, token_stream, tsvector
 
 
+@pytest.mark.promise("7.1-stream")
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -32,6 +33,7 @@ def test_text_becomes_tokens(text: str, expected: list[str]) -> None:
     assert lexemes(text) == expected
 
 
+@pytest.mark.promise("7.1-fine")
 def test_fine_tokens_are_the_smaller_parts() -> None:
     assert fine_lexemes("数据 v2 3.11 chunkTokenNum plain 1,000") == [
         "数",
@@ -63,6 +65,7 @@ def test_a_word_without_end_is_shortened() -> None:
     assert [len(lexeme) for lexeme in lexemes("x" * 100_000)] == [MAX_LEXEME_BYTES]
 
 
+@pytest.mark.promise("7.1-stream")
 @given(st.text(alphabet="abc déЖж数据0123 _-.,'", max_size=60))
 def test_a_question_made_of_a_chunks_own_words_finds_it(text: str) -> None:
     found = bag(text, "")
@@ -71,6 +74,7 @@ def test_a_question_made_of_a_chunks_own_words_finds_it(text: str) -> None:
             assert term.lexeme in found
 
 
+@pytest.mark.promise("7.5-file-names")
 def test_the_fixture_of_the_contract_is_found_by_its_words() -> None:
     title = "ragflow_test_upload_0"
     parsed = bag("This is the content of a test TXT file.", title)
@@ -116,6 +120,7 @@ def test_the_token_stream_is_separated_by_blanks() -> None:
     assert not has_lexemes("?!")
 
 
+@pytest.mark.promise("7.2-stop-words")
 @pytest.mark.parametrize(
     ("question", "expected"),
     [
@@ -134,6 +139,7 @@ def test_a_question_becomes_its_content_words(question: str, expected: list[str]
     assert [term.lexeme for term in query_terms(question)] == expected
 
 
+@pytest.mark.promise("7.3-factors")
 def test_terms_carry_factors_and_their_originals() -> None:
     terms = {term.lexeme: term for term in query_terms("Policies of order 77 or 5 in uk 我的书")}
     assert (terms["polici"].original, terms["polici"].factor) == ("policies", 1.0)
@@ -142,6 +148,7 @@ def test_terms_carry_factors_and_their_originals() -> None:
     assert terms["我的"].factor == 0.3
 
 
+@pytest.mark.promise("7.2-caps")
 def test_the_number_of_terms_is_bounded() -> None:
     assert len(query_terms(" ".join(f"word{number}" for number in range(999)))) == MAX_TERMS_SHORT  # no pure words
     names = (f"{a}{b}{c}q" for a in "bcdfgh" for b in "aeiou" for c in "klmnprstvw")
@@ -149,6 +156,7 @@ def test_the_number_of_terms_is_bounded() -> None:
     assert len(query_terms("".join(chr(0x4E00 + number) for number in range(200)))) == MAX_TERMS_SHORT
 
 
+@pytest.mark.promise("7.2-route", "4.5-short")
 def test_short_questions_need_a_third_of_their_terms() -> None:
     assert is_short("vector database")
     assert is_short("数据库是什么")

@@ -1,0 +1,65 @@
+"""The conformance fixture of searches, and models that help with them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.domain.models import ModelText
+from app.llm.catalogue import ModelCatalogue
+from app.llm.entries import ModelEntry
+from app.llm.scripted import ScriptedChatModel
+from app.retrieval.service import Retriever
+from tests.chats.world import Api
+from tests.knowledge.world import ENTRIES, World, add_chunk, make_dataset, parsed
+
+FIXTURE = b"This is the content of a test TXT file."
+TALKER = ModelEntry(name="talker", provider="Scripted", kind="chat", base_url="http://x", api_key="", default=True)
+EARLY_EXIT = {"total": 0, "chunks": [], "doc_aggs": {}}
+
+
+async def four_of_five(world: World, api: Api) -> tuple[str, str]:
+    """One parsed chunk and four added ones (knowledge.md 3.2); dataset and document."""
+    dataset = await make_dataset(api)
+    [document] = await parsed(world, api, dataset["id"], ("ragflow_test_upload_0.txt", FIXTURE))
+    for number in range(4):
+        await add_chunk(world, api, dataset["id"], document["id"], f"chunk test {number}")
+    return dataset["id"], document["id"]
+
+
+async def search(api: Api, *dataset_ids: str, question: str = "chunk", **sent: Any) -> Any:
+    return await api.ok("POST", "/retrieval", json={"question": question, "dataset_ids": list(dataset_ids), **sent})
+
+
+async def refused(api: Api, *dataset_ids: str, **sent: Any) -> tuple[int, int, str]:
+    body = {"question": "chunk", "dataset_ids": list(dataset_ids), **sent}
+    return await api.refusal("POST", "/retrieval", json=body)
+
+
+def helped_by(world: World, *said: str | Exception) -> ScriptedChatModel:
+    """Let searches ask a chat model that says these things one after the other, the last one for ever."""
+    scripts = [[one if isinstance(one, Exception) else ModelText(one)] for one in said]
+    model = ScriptedChatModel(*scripts[0], next_scripts=scripts[1:], name="talker", provider="Scripted")
+    helped_with(world, model)
+    return model
+
+
+def helped_with(world: World, model: Any) -> None:
+    """Let searches ask this chat model."""
+
+    def built(entry: ModelEntry) -> Any:
+        return world.models[entry.name]
+
+    known: Any = built
+    entries = (*(each for each in ENTRIES if each.kind != "chat"), TALKER)
+    catalogue = ModelCatalogue(entries, chat=lambda _: model, embedding=known, rerank=known)
+    world.app.state.retriever = Retriever(world.database, catalogue)
+
+
+def contents(found: Any) -> list[str]:
+    """The texts that were found, best first."""
+    return [chunk["content"] for chunk in found["chunks"]]
+
+
+async def purposes(world: World, api: Api) -> list[tuple[str, str]]:
+    """What the ledger says of searches: purpose and kind of each model call."""
+    rows: Sequence[Any] = await world.rows(api, "SELECT purpose, kind FROM usage_ledger ORDER BY id")
+    return [(row.purpose, row.kind) for row in rows if row.purpose != "ingest"]

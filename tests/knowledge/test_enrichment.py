@@ -1,0 +1,399 @@
+"""Keywords, questions, tags, contents and descriptions of pictures through the parse job (knowledge.md 5.10, 5.12)."""
+
+import io
+import re
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from PIL import Image
+
+from app.domain.documents import ParseFailed, Picture, RawChunk
+from app.domain.errors import UpstreamFailed
+from app.domain.ids import DocumentId
+from app.domain.models import ChatMessage, GenerationOptions, ModelItem
+from app.ingest.asking import Asker
+from app.ingest.enriching import EnrichedChunk
+from app.ingest.model_enricher import ModelEnricher
+from app.llm.openai_chat import OpenAIChatConfig, OpenAIChatModel
+from app.llm.tokens import ApproximateTokenCounter
+from app.net.http import HttpClient, HttpConfig
+from tests.chats.world import Api
+from tests.knowledge.speaking import Speaker, fenced, speaking, talker, work_until_idle, world
+from tests.knowledge.world import World, api, assert_exact_counters, make_dataset, parse, parsed, shown, upload
+from tests.upstream.fixtures import ScriptedUpstream
+
+__all__ = ["api", "talker", "world"]
+
+PARAGRAPHS = [
+    f"Chapter {number} tells of the {word} and how it is kept."
+    for number, word in enumerate(["boiler", "radiator", "chimney", "cellar", "attic"], 1)
+]
+TEXT = "\n".join(PARAGRAPHS).encode()
+SMALL = {"chunk_token_num": 8, "delimiter": "\n"}
+
+
+async def usage_of(world: World, api: Api) -> dict[str, int]:
+    rows = await world.rows(api, "SELECT purpose, count(*) AS calls FROM usage_ledger WHERE kind = 'chat' GROUP BY 1")
+    return {row.purpose: row.calls for row in rows}
+
+
+async def chunks_of(world: World, api: Api, document_id: str) -> list[Any]:
+    return list(
+        await world.rows(
+            api,
+            "SELECT content, important_keywords, questions, tag_weights, CAST(embedding AS text) AS embedding "
+            "FROM chunks WHERE document_id = :id ORDER BY ordinal",
+            id=document_id,
+        )
+    )
+
+
+def word_of(text: str) -> str:
+    found = re.search(r"of the (\w+)", text)
+    return found[1] if found else "none"
+
+
+@pytest.mark.promise("5.10-keywords", "5.10-keywords-searched")
+async def test_keywords_are_asked_for_each_chunk_and_found_by_search(world: World, api: Api, talker: Speaker) -> None:
+    talker.answer = lambda prompt: f"the {word_of(fenced(prompt))}, household, zyxword{word_of(fenced(prompt))}"
+    dataset = await make_dataset(api, parser_config={**SMALL, "auto_keywords": 3})
+    (document,) = await parsed(world, api, dataset["id"], ("house.txt", TEXT))
+    assert document["run"] == "DONE", document["progress_msg"]
+    chunks = await chunks_of(world, api, document["id"])
+    assert len(talker.asked) == len(chunks) == 5
+    assert [chunk.important_keywords for chunk in chunks] == [
+        [f"the {word_of(chunk.content)}", "household", f"zyxword{word_of(chunk.content)}"] for chunk in chunks
+    ]
+    assert {options.temperature for options in talker.options} == {0.2}
+    assert await usage_of(world, api) == {"keywords": 5}
+    found = await api.ok(
+        "POST",
+        "/retrieval",
+        json={"question": "zyxwordcellar", "dataset_ids": [dataset["id"]], "similarity_threshold": 0},
+    )
+    assert found["chunks"][0]["content"].startswith("Chapter 4")
+    assert "Finding keywords: 5 of 5." in document["progress_msg"]
+
+
+@pytest.mark.promise("5.10-cached")
+async def test_parsing_again_asks_only_for_what_changed(world: World, api: Api, talker: Speaker) -> None:
+    talker.answer = lambda prompt: f"the {word_of(fenced(prompt))}"
+    dataset = await make_dataset(api, parser_config={**SMALL, "auto_keywords": 3})
+    (document,) = await parsed(world, api, dataset["id"], ("house.txt", TEXT))
+    await parse(api, dataset["id"], document["id"])
+    await world.work()
+    assert len(talker.asked) == 5
+    assert await usage_of(world, api) == {"keywords": 5}
+    path = f"/datasets/{dataset['id']}/documents/{document['id']}"
+    await api.ok("PUT", path, json={"parser_config": {"auto_keywords": 2}})
+    await parse(api, dataset["id"], document["id"])
+    await world.work()
+    assert len(talker.asked) == 10  # another N is another question
+
+
+@pytest.mark.promise("5.10-questions", "5.10-questions-embedded")
+async def test_questions_stand_for_the_content_in_the_vector(world: World, api: Api, talker: Speaker) -> None:
+    talker.answer = lambda prompt: f"Where is the {word_of(fenced(prompt))}?\nWho keeps it?\nToo many?"
+    dataset = await make_dataset(api, parser_config={**SMALL, "auto_questions": 2, "filename_embd_weight": 0.1})
+    (document,) = await parsed(world, api, dataset["id"], ("house.txt", TEXT))
+    chunks = await chunks_of(world, api, document["id"])
+    assert chunks[0].questions == ["Where is the boiler?", "Who keeps it?"]
+    embedded = [text for call in world.embedding.calls for text in call]
+    assert "Where is the boiler?\nWho keeps it?" in embedded
+    assert not any(text.startswith("Chapter") for text in embedded)
+    assert await usage_of(world, api) == {"questions": 5}
+
+
+@pytest.mark.promise("5.10-gaps-told")
+@pytest.mark.parametrize("answer", ["", "I would rather not say what this is about, to be quite honest with you all."])
+async def test_an_answer_without_keywords_is_told_and_leaves_the_chunk_as_it_was(
+    world: World, api: Api, talker: Speaker, answer: str
+) -> None:
+    talker.answer = lambda _: answer
+    dataset = await make_dataset(api, parser_config={**SMALL, "auto_keywords": 3, "auto_questions": 1})
+    (document,) = await parsed(world, api, dataset["id"], ("house.txt", TEXT))
+    assert document["run"] == "DONE"
+    assert "No keywords for 5 of 5 chunks" in document["progress_msg"]
+    assert "No questions for 5 of 5 chunks" in document["progress_msg"]
+    assert all(not chunk.important_keywords for chunk in await chunks_of(world, api, document["id"]))
+
+
+@pytest.mark.promise("5.10-upstream-failure", "5.10-no-second-payment")
+async def test_a_failure_that_passes_costs_only_what_was_not_answered(world: World, api: Api, talker: Speaker) -> None:
+    failures = [UpstreamFailed("The provider is on holiday.")]
+
+    def answer(prompt: str) -> str | Exception:
+        if "chimney" in prompt and failures:
+            return failures.pop()
+        return "one, two"
+
+    talker.answer = answer
+    dataset = await make_dataset(api, parser_config={**SMALL, "auto_keywords": 2})
+    (document,) = await parsed(world, api, dataset["id"], ("house.txt", TEXT))
+    await work_until_idle(world)
+    document = await shown(api, dataset["id"], document["id"])
+    assert document["run"] == "DONE"
+    assert "The provider is on holiday. Trying again" in document["progress_msg"]
+    answered = await usage_of(world, api)
+    assert answered == {"keywords": 5}
+
+
+@pytest.mark.promise("5.10-upstream-failure")
+async def test_a_failure_that_stays_fails_the_document_with_the_providers_message(
+    world: World, api: Api, talker: Speaker
+) -> None:
+    talker.answer = lambda _: UpstreamFailed("The provider is on holiday.")
+    dataset = await make_dataset(api, parser_config={**SMALL, "auto_keywords": 2})
+    (document,) = await parsed(world, api, dataset["id"], ("house.txt", TEXT))
+    await work_until_idle(world)
+    document = await shown(api, dataset["id"], document["id"])
+    assert (document["run"], document["progress"], document["chunk_count"]) == ("FAIL", -1, 0)
+    assert "[ERROR]The provider is on holiday." in document["progress_msg"]
+    assert await chunks_of(world, api, document["id"]) == []
+
+
+@pytest.mark.promise("5.10-bounded")
+async def test_at_most_four_questions_are_under_way(world: World, api: Api, talker: Speaker) -> None:
+    at_once = most = 0
+    four = anyio.Event()
+
+    class Counting(Speaker):
+        async def stream(
+            self, messages: Sequence[ChatMessage], options: GenerationOptions, *, deadline_s: float
+        ) -> AsyncGenerator[list[ModelItem], None]:
+            nonlocal at_once, most
+            at_once += 1
+            most = max(most, at_once)
+            if at_once == 4:
+                four.set()
+            with anyio.fail_after(20):
+                await four.wait()  # the first four wait for each other; a fifth would be seen
+            async for items in super().stream(messages, options, deadline_s=deadline_s):
+                yield items
+            at_once -= 1
+
+    speaking(world, chat=Counting(answer=lambda _: "a word"))
+    dataset = await make_dataset(api, parser_config={**SMALL, "auto_keywords": 1})
+    text = "\n".join(f"Sentence number {n} stands in a line of its own here." for n in range(24)).encode()
+    (document,) = await parsed(world, api, dataset["id"], ("many.txt", text))
+    assert document["chunk_count"] >= 12
+    assert most == 4
+
+
+@pytest.mark.promise("5.10-llm-id")
+async def test_the_documents_own_model_is_asked(world: World, api: Api, talker: Speaker) -> None:
+    other = Speaker(answer=lambda _: "other words", name="other-talker")
+    speaking(world, chat=talker, other=other)
+    dataset = await make_dataset(api, parser_config=SMALL)
+    (document,) = await upload(api, dataset["id"], ("house.txt", TEXT))
+    path = f"/datasets/{dataset['id']}/documents/{document['id']}"
+    await api.ok("PUT", path, json={"parser_config": {"auto_keywords": 1, "llm_id": "other-talker@builtin"}})
+    await parse(api, dataset["id"], document["id"])
+    await world.work()
+    assert talker.asked == []
+    assert len(other.asked) == 5
+
+
+# --- tags ------------------------------------------------------------------------------------------------------------
+
+
+async def tag_dataset(world: World, api: Api, rows: list[tuple[str, str]]) -> str:
+    dataset = await make_dataset(api, chunk_method="tag")
+    lines = "\n".join(f"{content}\t{tags}" for content, tags in rows)
+    (document,) = await parsed(world, api, dataset["id"], ("tags.txt", lines.encode()))
+    assert document["run"] == "DONE", document["progress_msg"]
+    return str(dataset["id"])
+
+
+@pytest.mark.promise("5.10-tags-statistics")
+async def test_chunks_get_the_tags_of_chunks_with_the_same_words(world: World, api: Api, talker: Speaker) -> None:
+    rows = [(f"the boiler heats water number {n}", "heating") for n in range(40)]
+    rows += [(f"the chimney lets smoke out number {n}", "smoke") for n in range(40)]
+    rows += [(f"nothing of interest {n}", ",".join(f"rare{n}x{m}" for m in range(100))) for n in range(160)]
+    tags = await tag_dataset(world, api, rows)
+    config = {"chunk_token_num": 2, "delimiter": "\n", "tag_kb_ids": [tags], "topn_tags": 1}
+    dataset = await make_dataset(api, parser_config=config)
+    text = b"Our boiler heats water.\nOur chimney lets smoke out."
+    (document,) = await parsed(world, api, dataset["id"], ("house.txt", text))
+    assert document["run"] == "DONE", document["progress_msg"]
+    # 16080 tags in all, 40 of each: 0.1 * (41 / 1040) / (41 / 17080) = 1.64
+    chunks = await chunks_of(world, api, document["id"])
+    assert [chunk.tag_weights for chunk in chunks] == [{"heating": 2.0}, {"smoke": 2.0}]
+    assert talker.asked == []
+
+
+@pytest.mark.promise("5.10-tags-model", "5.10-tags-model-scores")
+async def test_the_model_chooses_where_statistics_know_nothing(world: World, api: Api, talker: Speaker) -> None:
+    tags = await tag_dataset(world, api, [("boiler things", "heating,house.old"), ("smoke things", "smoke")])
+    talker.answer = lambda prompt: '{"heating": 9, "house_old": 2}' if "boiler" in fenced(prompt) else '{"smoke": 8}'
+    config = {"chunk_token_num": 2, "delimiter": "\n", "tag_kb_ids": [tags], "topn_tags": 2}
+    dataset = await make_dataset(api, parser_config=config)
+    text = b"Our boiler is new and large.\nOur chimney is old and black."
+    (document,) = await parsed(world, api, dataset["id"], ("house.txt", text))
+    assert [chunk.tag_weights for chunk in await chunks_of(world, api, document["id"])] == [
+        {"heating": 9.0, "house_old": 2.0},
+        {"smoke": 8.0},
+    ]
+    assert '["heating","house_old","smoke"]' in talker.asked[0]
+    assert await usage_of(world, api) == {"tags": 2}
+
+
+@pytest.mark.promise("5.10-tags-foreign")
+async def test_tag_datasets_of_others_and_of_nobody_are_no_source(world: World, api: Api, talker: Speaker) -> None:
+    rival = await world.caller()
+    theirs = await tag_dataset(world, rival, [("boiler things", "secret")])
+    talker.answer = lambda _: '{"secret": 9}'
+    dataset = await make_dataset(api, parser_config={**SMALL, "tag_kb_ids": [theirs, "0" * 32]})
+    (document,) = await parsed(world, api, dataset["id"], ("house.txt", TEXT))
+    assert document["run"] == "DONE"
+    assert "The tag datasets hold no tags" in document["progress_msg"]
+    assert talker.asked == []
+    assert all(chunk.tag_weights == {} for chunk in await chunks_of(world, api, document["id"]))
+
+
+# --- contents --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise("5.12-stored", "5.12-only-naive")
+async def test_contents_are_stored_with_the_document_and_not_as_a_chunk(
+    world: World, api: Api, talker: Speaker
+) -> None:
+    def answer(prompt: str) -> str:
+        if "numbered passages" in prompt:
+            return "1: Heat\n3: Smoke\n4: Deep down"
+        return "1: 1\n2: 1\n3: 2"
+
+    talker.answer = answer
+    dataset = await make_dataset(api, parser_config=SMALL)
+    (document,) = await upload(api, dataset["id"], ("house.txt", TEXT))
+    path = f"/datasets/{dataset['id']}/documents/{document['id']}"
+    await api.ok("PUT", path, json={"parser_config": {"toc_extraction": True}})
+    await parse(api, dataset["id"], document["id"])
+    await world.work()
+    after = await shown(api, dataset["id"], document["id"])
+    assert (after["run"], after["chunk_count"]) == ("DONE", 5)
+    async with world.database.unit(api.tenant_id) as unit:
+        entries = await unit.contents.get(DocumentId(document["id"]))
+    assert [(entry.level, entry.title, len(entry.chunk_ids)) for entry in entries] == [
+        (1, "Heat", 3),
+        (1, "Smoke", 2),
+        (2, "Deep down", 2),
+    ]
+    listed = await api.ok("GET", f"{path}/chunks")
+    assert entries[1].chunk_ids[0] in {chunk["id"] for chunk in listed["chunks"] if "chimney" in chunk["content"]}
+    assert await usage_of(world, api) == {"toc": 2}
+    await api.ok("PUT", path, json={"parser_config": {"toc_extraction": False}})
+    await parse(api, dataset["id"], document["id"])
+    await world.work()
+    async with world.database.unit(api.tenant_id) as unit:
+        assert await unit.contents.get(DocumentId(document["id"])) == []
+    await assert_exact_counters(world, api)
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def png() -> bytes:
+    held = io.BytesIO()
+    Image.new("RGB", (64, 48), (10, 120, 40)).save(held, "PNG")
+    return held.getvalue()
+
+
+async def picture_dataset(api: Api) -> Any:
+    return await make_dataset(api, chunk_method="picture")
+
+
+@pytest.mark.promise("5.5-picture-vision")
+async def test_a_picture_without_text_is_what_the_vision_model_sees(world: World, api: Api, talker: Speaker) -> None:
+    seer = Speaker(answer=lambda _: "A green rectangle.", name="seer")
+    speaking(world, chat=talker, vision=seer)
+    dataset = await picture_dataset(api)
+    (document,) = await parsed(world, api, dataset["id"], ("green.png", png()))
+    assert document["run"] == "DONE", document["progress_msg"]
+    (chunk,) = await chunks_of(world, api, document["id"])
+    assert chunk.content == "A green rectangle."
+    assert len(seer.pictures) == 1
+    assert Image.open(io.BytesIO(seer.pictures[0])).size == (64, 48)
+    assert await usage_of(world, api) == {"vision": 1}
+
+
+@pytest.mark.promise("5.5-picture-unreadable")
+async def test_a_picture_nobody_can_read_fails_and_says_what_to_configure(
+    world: World, api: Api, talker: Speaker
+) -> None:
+    dataset = await picture_dataset(api)
+    (document,) = await parsed(world, api, dataset["id"], ("green.png", png()))
+    assert (document["run"], document["chunk_count"]) == ("FAIL", 0)
+    assert "no vision model is configured" in document["progress_msg"]
+    assert talker.asked == []
+
+
+@pytest.mark.promise("5.5-picture-data-uri", "5.10-scripted-upstream")
+async def test_pictures_go_to_the_provider_as_data_uris(world: World, api: Api, upstream: ScriptedUpstream) -> None:
+    async with HttpClient(HttpConfig()) as http:
+        config = OpenAIChatConfig(name="scripted", provider="tests", base_url=upstream.base_url, api_key="key")
+        model = OpenAIChatModel(config, http, ApproximateTokenCounter())
+        asker = Asker(world.database, model, api.tenant_id, purpose="vision")
+        message = ChatMessage(
+            role="user",
+            content='What is it? @@{"text": "A dot."}',
+            pictures=(Picture(data=b"\x89PNG", media_type="image/png"),),
+        )
+        other = ChatMessage(
+            role="user", content=message.content, pictures=(Picture(data=b"\x89PNX", media_type="image/png"),)
+        )
+        assert await asker.ask([message], GenerationOptions()) == "A dot."
+        assert await asker.ask([message], GenerationOptions()) == "A dot."
+        assert await asker.ask([other], GenerationOptions()) == "A dot."
+        async with httpx.AsyncClient() as client:
+            calls = (await client.get(f"{upstream.base_url.removesuffix('/v1')}/_calls")).json()
+    told = [call["last_user_text"] for call in calls]
+    assert len(told) == 2  # the same picture is asked about once, another one anew
+    assert "data:image/png;base64,iVBORw==" in told[0]
+    assert "'type': 'image_url'" in told[0]
+
+
+WORDS = " ".join(f"word{number}" for number in range(33))
+
+
+async def enriched_picture(world: World, api: Api, content: str) -> EnrichedChunk:
+    """Enrich one picture on which `content` was read; no text recognition needs to be installed."""
+    made = await make_dataset(api, chunk_method="picture")
+    (document,) = await upload(api, made["id"], ("green.png", png()))
+    async with world.database.unit(api.tenant_id) as unit:
+        stored = await unit.documents.find(DocumentId(document["id"]))
+    assert stored is not None
+    raw = RawChunk(content=content, section_order=None, positions=(), ordinal=0, doc_type="image")
+    chunk = EnrichedChunk(raw=raw, picture=Picture(data=png(), media_type="image/png"))
+    enricher = ModelEnricher(world.database, world.catalogue, ApproximateTokenCounter())
+
+    async def report(_: float, __: str) -> None:
+        pass
+
+    (found,) = await enricher.enrich(stored, [chunk], report=report, calls=[])
+    return found
+
+
+@pytest.mark.promise("5.5-picture-enough-text", "5.5-picture-vision")
+async def test_only_a_picture_with_little_text_is_described(world: World, api: Api, talker: Speaker) -> None:
+    seer = Speaker(answer=lambda _: "A green rectangle.", name="seer")
+    speaking(world, chat=talker, vision=seer)
+    assert (await enriched_picture(world, api, WORDS)).raw.content == WORDS
+    assert seer.asked == []
+    assert (await enriched_picture(world, api, "Exit")).raw.content == "Exit\n\nA green rectangle."
+    assert "Exit" in seer.asked[0]
+
+
+@pytest.mark.promise("5.5-picture-text-only")
+async def test_a_picture_with_some_text_needs_no_vision_model(world: World, api: Api, talker: Speaker) -> None:
+    assert (await enriched_picture(world, api, "Exit")).raw.content == "Exit"
+
+
+@pytest.mark.promise("5.5-picture-unreadable")
+async def test_a_vision_model_without_words_fails_the_picture(world: World, api: Api, talker: Speaker) -> None:
+    speaking(world, chat=talker, vision=Speaker(answer=lambda _: "", name="seer"))
+    with pytest.raises(ParseFailed, match=r"seer@builtin had nothing to say about green\.png"):
+        await enriched_picture(world, api, "")

@@ -1,0 +1,438 @@
+"""What a retrieval request says, and what is said of one that cannot be served (knowledge.md 4.1, 4.2)."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from httpx import ASGITransport, AsyncClient
+
+from app.domain.errors import UpstreamFailed
+from routers.middleware import RequestContext
+from tests.chats.world import Api, invalid, missing
+from tests.knowledge.searching import EARLY_EXIT, contents, four_of_five, helped_by, purposes, refused, search
+from tests.knowledge.world import World, add_chunk, make_dataset, upload
+
+NOBODYS = "f" * 32
+
+
+@pytest.fixture
+async def fixture(world: World, api: Api) -> tuple[str, str]:
+    return await four_of_five(world, api)
+
+
+@pytest.fixture
+async def as_22(world: World, api: Api) -> AsyncIterator[Api]:
+    """The same caller under compat=0.22."""
+    app: Any = RequestContext(world.app, is_compat22=True)
+    async with AsyncClient(transport=ASGITransport(app=app), base_url="http://parley") as client:
+        yield Api(client, api.tenant_id, api.key)
+
+
+@pytest.mark.promise("4.1-dataset-ids", "4.1-question", "4.1-types")
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        ({}, "`dataset_ids` is required."),
+        ({"question": "q", "document_ids": ["x"]}, "`dataset_ids` is required."),
+        ({"question": "q", "dataset_ids": None}, "`dataset_ids` is required."),
+        ({"question": "q", "dataset_ids": []}, "`dataset_ids` is required."),
+        ({"question": "q", "dataset_ids": ""}, "`dataset_ids` is required."),
+        ({"question": "q", "dataset_ids": "x"}, "`dataset_ids` should be a list"),
+        ({"question": "q", "dataset_ids": {"x": 1}}, "`dataset_ids` should be a list"),
+        ({"question": "q", "dataset_ids": [1]}, "`dataset_ids` should be a list of strings"),
+    ],
+)
+async def test_datasets_have_to_be_named(api: Api, sent: dict[str, Any], message: str) -> None:
+    assert await api.refusal("POST", "/retrieval", json=sent) == invalid(message)
+
+
+@pytest.mark.promise("4.1-question", "4.1-document-ids", "4.1-top-k", "4.1-types", "4.1-highlight", "4.1-flags")
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        ({"question": None}, "`question` is required."),
+        ({"question": 7}, "`question` should be a string"),
+        ({"document_ids": "x"}, "`documents` should be a list"),
+        ({"document_ids": ""}, "`documents` should be a list"),
+        ({"document_ids": {}}, "`documents` should be a list"),
+        ({"document_ids": [7]}, "`document_ids` should be a list of strings"),
+        ({"page": None}, "`page` should be an integer"),
+        ({"page": "a"}, "`page` should be an integer"),
+        ({"page": 1.5}, "`page` should be an integer"),
+        ({"page": True}, "`page` should be an integer"),
+        ({"page_size": []}, "`page_size` should be an integer"),
+        ({"page_size": None}, "`page_size` should be an integer"),
+        ({"similarity_threshold": "high"}, "`similarity_threshold` should be a number"),
+        ({"similarity_threshold": "nan"}, "`similarity_threshold` should be a number"),
+        ({"similarity_threshold": None}, "`similarity_threshold` should be a number"),
+        ({"vector_similarity_weight": {}}, "`vector_similarity_weight` should be a number"),
+        ({"top_k": 0}, "`top_k` must be greater than 0"),
+        ({"top_k": -1}, "`top_k` must be greater than 0"),
+        ({"top_k": "x"}, "`top_k` should be an integer"),
+        ({"rerank_id": 7}, "`rerank_id` should be a string"),
+        ({"rerank_id": "nope"}, "LookupError('Model(nope) not authorized')"),
+        ({"keyword": "maybe"}, "`keyword` should be a boolean"),
+        ({"keyword": []}, "`keyword` should be a boolean"),
+        ({"use_kg": 7}, "`use_kg` should be a boolean"),
+        ({"toc_enhance": {}}, "`toc_enhance` should be a boolean"),
+        ({"highlight": "maybe"}, "`highlight` should be a boolean"),
+        ({"highlight": 1}, "`highlight` should be a boolean"),
+        ({"cross_languages": "German"}, "`cross_languages` should be a list"),
+        ({"cross_languages": [7]}, "`cross_languages` should be a list of strings"),
+        (
+            {"cross_languages": [str(n) for n in range(17)]},
+            "`cross_languages` should name at most 16 languages of at most 64 characters",
+        ),
+        (
+            {"cross_languages": ["x" * 65]},
+            "`cross_languages` should name at most 16 languages of at most 64 characters",
+        ),
+        ({"metadata_condition": "x"}, "metadata_condition must be an object."),
+        ({"metadata_condition": []}, "metadata_condition must be an object."),
+        ({"metadata_condition": {"conditions": "x"}}, "`conditions` should be a list."),
+        ({"question": "q\x00"}, "Text must not contain NUL characters"),
+    ],
+)
+async def test_bad_values_are_told(api: Api, sent: dict[str, Any], message: str) -> None:
+    dataset = await make_dataset(api)
+    assert await refused(api, dataset["id"], **sent) == invalid(message)
+
+
+@pytest.mark.promise("4.1-order", "4.1-dataset-access")
+@pytest.mark.parametrize("sent", [{}, {"question": None}, {"top_k": 0}, {"page": None}, {"document_ids": "x"}])
+async def test_whose_datasets_they_are_is_told_first(api: Api, sent: dict[str, Any]) -> None:
+    own = await make_dataset(api)
+    message = f"You don't own the dataset {NOBODYS}."
+
+    assert await refused(api, own["id"], NOBODYS, **sent) == missing(message)
+
+
+@pytest.mark.promise("4.1-order", "4.1-mixed-embeddings")
+async def test_datasets_that_do_not_go_together_are_told_before_the_question(api: Api) -> None:
+    """The stray quote is literal; what stands after the @ of a model's name is not compared."""
+    one = await make_dataset(api)
+    other = await make_dataset(api, embedding_model="other-embedding@builtin")
+
+    for question in ("x", "", None):
+        answer = await refused(api, one["id"], other["id"], question=question)
+        assert answer == invalid('Datasets use different embedding models."')
+
+
+@pytest.mark.promise("4.1-dataset-access")
+async def test_another_tenants_datasets_look_like_missing_ones(api: Api, rival: Api, fixture: tuple[str, str]) -> None:
+    assert await refused(rival, fixture[0]) == missing(f"You don't own the dataset {fixture[0]}.")
+    assert await refused(rival, NOBODYS) == missing(f"You don't own the dataset {NOBODYS}.")
+
+
+@pytest.mark.promise("4.1-document-ids")
+async def test_documents_have_to_be_in_the_datasets(
+    world: World, api: Api, rival: Api, fixture: tuple[str, str]
+) -> None:
+    other = await make_dataset(api)
+    [elsewhere] = await upload(api, other["id"], ("b.txt", b"chunk"))
+    foreign = await make_dataset(rival)
+    [theirs] = await upload(rival, foreign["id"], ("c.txt", b"chunk"))
+
+    for wrong in (NOBODYS, elsewhere["id"], theirs["id"]):
+        answer = await refused(api, fixture[0], document_ids=[fixture[1], wrong])
+        assert answer == missing(f"The datasets don't own the document {wrong}")
+    assert (await search(api, fixture[0], document_ids=[fixture[1]]))["total"] == 4
+    assert (await search(api, fixture[0], document_ids=[]))["total"] == 4
+    assert (await search(api, fixture[0], document_ids=None))["total"] == 4
+
+
+@pytest.mark.promise("4.1-empty-question", "4.2-early-exit")
+async def test_an_empty_question_finds_nothing(world: World, api: Api, fixture: tuple[str, str]) -> None:
+    """And asks no model, whether anything was parsed or not."""
+    fresh = await make_dataset(api)
+    before = len(world.embedding.calls)
+
+    for question in ("", "  "):
+        assert await search(api, fixture[0], question=question) == EARLY_EXIT
+    assert await search(api, fresh["id"], question="") == EARLY_EXIT
+    assert len(world.embedding.calls) == before
+
+
+@pytest.mark.promise("4.1-nothing-parsed")
+async def test_a_search_before_any_parsing_says_so(api: Api) -> None:
+    dataset = await make_dataset(api)
+    await upload(api, dataset["id"], ("a.txt", b"not parsed"))
+
+    assert await refused(api, dataset["id"]) == invalid("No chunk found! Check the chunk status please!")
+
+
+@pytest.mark.promise("4.1-unknown", "A-retrieve")
+async def test_unknown_fields_and_the_nulls_of_the_sdk_are_fine(api: Api, fixture: tuple[str, str]) -> None:
+    nulls: dict[str, Any] = {"metadata_condition": None, "cross_languages": None, "rerank_id": None}
+    found = await search(api, fixture[0], keyword=False, use_kg=False, **nulls, colour="red", limit=7)
+
+    assert found["total"] == 4
+    read = "id content important_keywords questions dataset_id document_name document_id positions similarity"
+    for chunk in found["chunks"]:
+        assert set(f"{read} vector_similarity term_similarity document_keyword".split()) <= set(chunk)
+
+
+@pytest.mark.promise("4.1-weight", "4.5-fixture")
+@pytest.mark.parametrize("weight", [-3, 0, 0.3, 0.5, 1, 10, "0.5"])
+async def test_the_question_chunk_finds_exactly_the_four_added_chunks(
+    api: Api, fixture: tuple[str, str], weight: Any
+) -> None:
+    """Whatever the weight: it is clamped."""
+    found = await search(api, fixture[0], vector_similarity_weight=weight, similarity_threshold=0.2)
+
+    if weight not in (1, 10):  # only the vectors count, and those of a test model are what they are
+        assert sorted(contents(found)) == [f"chunk test {n}" for n in range(4)]
+        assert found["doc_aggs"] == [{"doc_name": "ragflow_test_upload_0.txt", "doc_id": fixture[1], "count": 4}]
+    clamped = min(1.0, max(0.0, float(weight)))
+    for chunk in found["chunks"]:
+        score = (1 - clamped) * chunk["term_similarity"] + clamped * chunk["vector_similarity"]
+        assert chunk["similarity"] == pytest.approx(score)
+
+
+@pytest.mark.promise("4.1-threshold")
+async def test_the_threshold_is_one_of_final_scores(api: Api, fixture: tuple[str, str]) -> None:
+    scores = [chunk["similarity"] for chunk in (await search(api, fixture[0], question="chunk test 2"))["chunks"]]
+    least = scores[0]
+
+    found = await search(api, fixture[0], question="chunk test 2", similarity_threshold=least)
+    assert [chunk["similarity"] for chunk in found["chunks"]] == [each for each in scores if each >= least]
+    assert (await search(api, fixture[0], similarity_threshold=1.5))["total"] == 0
+
+
+@pytest.mark.promise("4.1-highlight", "4.2-highlight")
+@pytest.mark.parametrize(
+    ("sent", "is_marked"),
+    [
+        ({}, False),
+        ({"highlight": None}, False),
+        ({"highlight": False}, False),
+        ({"highlight": "False"}, False),
+        ({"highlight": True}, True),
+        ({"highlight": "true"}, True),
+        ({"highlight": "True"}, True),
+    ],
+)
+async def test_words_are_marked_on_demand(
+    api: Api, fixture: tuple[str, str], sent: dict[str, Any], is_marked: bool
+) -> None:
+    chunks = (await search(api, fixture[0], **sent))["chunks"]
+
+    assert ["highlight" in chunk for chunk in chunks] == [is_marked] * 4
+    if is_marked:
+        assert all(chunk["highlight"] == chunk["content"].replace("chunk", "<em>chunk</em>") for chunk in chunks)
+
+
+@pytest.mark.promise("4.1-highlight-compat")
+@pytest.mark.parametrize(
+    ("sent", "is_marked"),
+    [
+        ({}, True),
+        ({"highlight": None}, True),
+        ({"highlight": "maybe"}, True),
+        ({"highlight": True}, True),
+        ({"highlight": False}, False),
+        ({"highlight": "False"}, False),
+        ({"highlight": "false"}, False),
+    ],
+)
+async def test_words_are_marked_unless_forbidden_under_22(
+    as_22: Api, fixture: tuple[str, str], sent: dict[str, Any], is_marked: bool
+) -> None:
+    chunks = (await search(as_22, fixture[0], **sent))["chunks"]
+
+    assert ["highlight" in chunk for chunk in chunks] == [is_marked] * 4
+
+
+@pytest.mark.promise("4.2-highlight")
+async def test_a_hit_without_a_snippet_repeats_its_content(world: World, api: Api, fixture: tuple[str, str]) -> None:
+    """Where at least one hit has one; and no chunk has the key when none has."""
+    vector = world.embedding.vector("chunk")
+    await add_chunk(world, api, *fixture, "nothing of that", vector)
+
+    chunks = (await search(api, fixture[0], highlight=True))["chunks"]
+    shown = {chunk["content"]: chunk["highlight"] for chunk in chunks}
+    assert shown["nothing of that"] == "nothing of that"
+    assert shown["chunk test 0"] == "<em>chunk</em> test 0"
+
+    await add_chunk(world, api, *fixture, "quite another thing", world.embedding.vector("zebra"))
+    unmarked = (await search(api, fixture[0], question="zebra", highlight=True))["chunks"]
+    assert contents({"chunks": unmarked}) == ["quite another thing"]
+    assert "highlight" not in unmarked[0]
+
+
+@pytest.mark.promise("4.1-top-k-compat", "4.1-rerank-unknown", "4.1-types-compat", "4.1-dataset-ids-compat")
+@pytest.mark.parametrize(
+    ("sent", "code", "words"),
+    [
+        ({"top_k": 0}, 100, "must be greater than 0"),
+        ({"top_k": -1}, 100, "must be greater than 0"),
+        ({"rerank_id": "unknown"}, 100, "LookupError('Model(unknown) not authorized')"),
+        ({"page": None}, 100, "`page`"),
+        ({"page": "a"}, 100, "`page`"),
+        ({"page_size": None}, 100, "`page_size`"),
+        ({"dataset_ids": []}, 102, "`dataset_ids` is required."),
+        ({"dataset_ids": "x"}, 102, "`dataset_ids` should be a list"),
+        ({"dataset_ids": [NOBODYS]}, 102, f"You don't own the dataset {NOBODYS}."),
+        ({"document_ids": "x"}, 102, "`documents` should be a list"),
+        ({"document_ids": [NOBODYS]}, 102, f"The datasets don't own the document {NOBODYS}"),
+        ({"question": None}, 102, "`question` is required."),
+    ],
+)
+async def test_ragflows_own_codes(
+    as_22: Api, fixture: tuple[str, str], sent: dict[str, Any], code: int, words: str
+) -> None:
+    answer = await as_22.raw("POST", "/retrieval", json={"question": "q", "dataset_ids": [fixture[0]], **sent})
+
+    assert answer.status_code == 200
+    assert answer.json()["code"] == code
+    assert words in answer.json()["message"]
+
+
+@pytest.mark.promise("4.1-keyword", "4.1-flags", "4.1-helper-ledger")
+@pytest.mark.parametrize(
+    ("sent", "is_helped"),
+    [
+        (True, True),
+        ("true", True),
+        ("True", True),
+        (1, True),
+        (False, False),
+        ("False", False),
+        ("", False),
+        (0, False),
+    ],
+)
+async def test_keywords_are_searched_for_too(
+    world: World, api: Api, fixture: tuple[str, str], sent: Any, is_helped: bool
+) -> None:
+    """`"False"` means what it says."""
+    model = helped_by(world, "test, upload")
+
+    found = await search(api, fixture[0], question="chunk", keyword=sent, similarity_threshold=0.0)
+
+    assert len(model.calls) == is_helped
+    assert world.embedding.calls[-1] == (("chunk, test, upload",) if is_helped else ("chunk",))
+    assert found["total"] == (5 if is_helped else 4)
+    assert await purposes(world, api) == [("keyword", "chat")] * is_helped + [("query", "embedding")]
+
+
+@pytest.mark.promise("4.1-cross-languages", "4.1-helper-ledger")
+async def test_translations_are_searched_for_instead(world: World, api: Api, fixture: tuple[str, str]) -> None:
+    model = helped_by(world, "chunk 1\n###\nchunk 2")
+
+    found = await search(api, fixture[0], question="Stück", cross_languages=["English", "Dutch", "English"])
+
+    assert len(model.calls) == 1
+    assert "English, Dutch." in model.calls[0].messages[0].content
+    assert world.embedding.calls[-1] == ("chunk 1\nchunk 2",)
+    assert found["total"] == 4
+    assert await purposes(world, api) == [("translate", "chat"), ("query", "embedding")]
+
+
+@pytest.mark.promise("4.1-helper-fails")
+@pytest.mark.parametrize("said", [UpstreamFailed("down"), "", "I cannot " * 200])
+async def test_a_helper_that_fails_leaves_the_question(
+    world: World, api: Api, fixture: tuple[str, str], said: Any
+) -> None:
+    helped_by(world, said)
+
+    found = await search(api, fixture[0], keyword=True, cross_languages=["German"])
+
+    assert found == await search(api, fixture[0])
+
+
+@pytest.mark.promise("4.1-helper-fails")
+async def test_without_any_chat_model_the_question_is_searched_for(
+    world: World, api: Api, fixture: tuple[str, str]
+) -> None:
+    found = await search(api, fixture[0], keyword=True, cross_languages=["German"], toc_enhance=True)
+
+    assert found == await search(api, fixture[0])
+
+
+@pytest.mark.promise("4.1-helper-ledger")
+async def test_what_a_failed_search_cost_is_in_the_ledger(world: World, api: Api, fixture: tuple[str, str]) -> None:
+    helped_by(world, "test")
+    world.embedding.fails_with = UpstreamFailed("The embedding model is down.")
+
+    answer = await refused(api, fixture[0], keyword=True)
+
+    assert answer == (500, 500, "The embedding model is down.")
+    assert await purposes(world, api) == [("keyword", "chat")]
+
+
+@pytest.mark.promise("4.1-no-transaction")
+async def test_no_transaction_is_open_while_a_model_is_asked(world: World, api: Api, fixture: tuple[str, str]) -> None:
+    """Embedding, helper and reranker alike."""
+    held: list[int] = []
+    pool: Any = world.engine.pool
+
+    class Watching(type(world.embedding)):  # type: ignore[misc]
+        async def embed(self, texts: Any, *, deadline_s: float) -> Any:
+            held.append(pool.checkedout())
+            return await super().embed(texts, deadline_s=deadline_s)
+
+    class Ranker:
+        name, provider = "ranker", "builtin"
+
+        async def rerank(self, _query: str, passages: list[str], *, deadline_s: float) -> Any:
+            from app.domain.models import Usage
+
+            held.append(pool.checkedout())
+            return [0.5] * len(passages), Usage()
+
+    model = helped_by(world, "test")
+    real = model.stream
+
+    def stream(*positional: Any, **named: Any) -> Any:
+        held.append(pool.checkedout())
+        return real(*positional, **named)
+
+    model.stream = stream  # type: ignore[method-assign]
+    world.models["scripted-embedding"] = Watching(provider="builtin")
+    world.models["ranker"] = Ranker()
+
+    await search(api, fixture[0], keyword=True, rerank_id="ranker")
+
+    assert held == [0, 0, 0]
+
+
+@pytest.mark.promise("4.1-bodies")
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"[]",
+        b'"x"',
+        b"7",
+        b"\xff",
+        b'{"dataset_ids":[[]],"question":"q"}',
+        b'{"dataset_ids":[null],"question":"q"}',
+    ],
+)
+async def test_what_is_no_request_is_refused(api: Api, content: bytes) -> None:
+    for kind in ("application/json", "text/plain"):
+        status, code, message = await api.refusal("POST", "/retrieval", content=content, headers={"Content-Type": kind})
+        assert (status, code) == (400, 102)
+        assert message
+
+
+@pytest.mark.promise("4.1-bodies")
+async def test_the_media_type_does_not_matter(api: Api, fixture: tuple[str, str]) -> None:
+    """knowledge.md 0.4: this family of bodies is loose."""
+    content = b'{"question":"chunk","dataset_ids":["%s"]}' % fixture[0].encode()
+    answer = await api.ok("POST", "/retrieval", content=content, headers={"Content-Type": "text/plain"})
+
+    assert answer["total"] == 4
+
+
+@pytest.mark.promise("4.1-bodies")
+async def test_long_and_foreign_questions_are_searched_for(api: Api, fixture: tuple[str, str]) -> None:
+    for question in (
+        "chunk " * 20_000,
+        "🚀 chunk \u202e",
+        "' OR 1=1 -- \\ chunk",
+        "chunk & | ! ( ) :* <->",
+        "質問 chunk",
+    ):
+        assert (await search(api, fixture[0], question=question, similarity_threshold=0.0))["total"] >= 4
