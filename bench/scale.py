@@ -1,6 +1,7 @@
 """How fast and how right searches stay at a million chunks over 200 tenants; see docs/scale.md.
 
     python -m bench.scale load FOLDER      # makes the rows, once; some GB and a while
+    python -m bench.scale index FOLDER     # builds the vector index again, if it is not there
     python -m bench.scale measure FOLDER   # asks; on a quiet machine
 
 Texts are Debian's documentation (the chunks of `bench/retrieval`), two at a time put together; the vector of a pair is
@@ -30,6 +31,11 @@ NAME = scale_measure.NAME
 _NOISE = 0.35  # length of what is added to a vector of length 1
 _CHUNKS_A_DOCUMENT = 100
 _INDEXES = ("ix_chunks_lexemes", "ix_chunks_embedding_384")  # built after the rows: minutes instead of an hour
+
+_VECTOR_INDEX = """
+    CREATE INDEX IF NOT EXISTS ix_chunks_embedding_384 ON chunks
+    USING hnsw ((embedding::halfvec(384)) halfvec_cosine_ops) WHERE dimensions = 384
+"""
 
 _PIECES = """
     CREATE TABLE bench_pieces (n int PRIMARY KEY, content text, lexemes tsvector, embedding vector, tokens int);
@@ -88,6 +94,14 @@ async def load(urls: shelf.Shelf, plan: Plan, cache: Path) -> None:
     await connection.close()
 
 
+async def index(urls: shelf.Shelf) -> None:
+    """Build the vector index as the migration has it, if it is not there."""
+    connection = await shelf.superuser(urls)
+    await connection.execute("SET maintenance_work_mem = '2GB'; SET max_parallel_maintenance_workers = 2")
+    await connection.execute(_VECTOR_INDEX)
+    await connection.close()
+
+
 async def _add_pieces(connection: Any, cache: Path) -> int:
     corpus = retrieval_corpus.build(retrieval_corpus.fetch(cache))
     chunks = [one for one in retrieval.cut(corpus) if one.tokens >= 8]
@@ -143,7 +157,7 @@ def run(plan: Plan, cores: Cores, *, data_parent: Path | None = None) -> Report:
 def main() -> None:
     """Load or measure, as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
-    parser.add_argument("what", choices=["load", "measure"])
+    parser.add_argument("what", choices=["load", "index", "measure"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--short", action="store_true", help="100,000 chunks over 40 tenants")
     parser.add_argument("--tiny", action="store_true", help="2,000 chunks over 6: shows that it works")
@@ -154,6 +168,9 @@ def main() -> None:
     with shelf.shelf(chosen.folder) as urls:
         if chosen.what == "load":
             asyncio.run(load(urls, plan, chosen.cache))
+            return
+        if chosen.what == "index":
+            asyncio.run(index(urls))
             return
         report = asyncio.run(scale_measure.measure(urls, plan.sizes(), chosen.cache))
     report.show(Console())

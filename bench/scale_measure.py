@@ -56,6 +56,8 @@ async def measure(urls: shelf.Shelf, sizes: Mapping[TenantId, int], cache: Path)
     report = Report(name=NAME, machine=machine(), settings={"chunks": sum(sizes.values()), "tenants": len(sizes)})
     database = Database(create_engine(urls.app_url, pool_size=4))
     connection = await shelf.superuser(urls)
+    if not await connection.fetchval("SELECT to_regclass('ix_chunks_embedding_384') IS NOT NULL"):
+        raise RuntimeError("the vector index is not there: `python -m bench.scale index FOLDER` builds it")
     retriever = Retriever(database, retrieval.catalogue(model))
     try:
         tenants = list(sizes)

@@ -63,9 +63,11 @@ _HOLDING = text(f"""
     ORDER BY sum(terms.weight) DESC, h.id LIMIT :most
 """)  # noqa: S608 (a constant)
 
-# Left to itself the planner, which knows little of words, may read the whole dataset to find `most_each` chunks with one:
-# without plain index scans only the text index is left to it.
-_INDEX_SCANS = text("SELECT set_config('enable_indexscan', :are, true)")
+# Left to itself the planner, which knows little of words, may read a whole dataset to find `most_each` chunks with one.
+# Without plain index scans the text index is what is left to it. And one plan for all datasets is wrong for most.
+_INDEX_SCANS = text("""
+    SELECT set_config('enable_indexscan', :are, true), set_config('plan_cache_mode', 'force_custom_plan', true)
+""")
 
 # `|| ''` unpacks a stored tsvector once; without it every term of the question would unpack it again.
 # `ts_rank` of one word is 0.61 for its first place and nears 1 with more; it is set against the length of the chunk.

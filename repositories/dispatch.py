@@ -41,6 +41,10 @@ _TURNS_OF = text("""
 
 _EXPIRE_EVENTS = text("DELETE FROM turn_events WHERE created_at < clock_timestamp() - make_interval(secs => :age_s)")
 
+_EXPIRE_ANSWERS = text("""
+    DELETE FROM model_answers WHERE created_at < clock_timestamp() - make_interval(secs => :age_s)
+""")
+
 _EXPIRE_IDEMPOTENCY = text("""
     DELETE FROM idempotency WHERE created_at < clock_timestamp() - make_interval(secs => :age_s)
 """)
@@ -87,6 +91,10 @@ class DispatchRepository:
     async def expire_events(self, age_s: float) -> int:
         """Delete log entries older than `age_s`; a replay is then made from the message (design.md 1.2)."""
         return (await self._connection.execute(_EXPIRE_EVENTS, {"age_s": age_s})).rowcount
+
+    async def expire_answers(self, age_s: float) -> int:
+        """Delete what background jobs heard from models longer ago than this; how many rows went."""
+        return (await self._connection.execute(_EXPIRE_ANSWERS, {"age_s": age_s})).rowcount
 
     async def expire_idempotency(self, age_s: float) -> int:
         """Forget answers kept for repeated calls that are older than `age_s`."""

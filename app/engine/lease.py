@@ -21,6 +21,7 @@ RENEW_EVERY_S = 2.0
 """A dead process's turns are closed after LEASE_S and one round of another: within 11 s, 15 are promised."""
 
 EVENTS_KEPT_S = 24 * 3600.0  # design.md 1.2
+ANSWERS_KEPT_S = 3 * 24 * 3600.0  # long enough for any job to start over; they repeat what documents say
 _EXPIRE_EVERY = 300  # rounds
 _AT_ONCE = 100
 _OPENING_S = 30.0  # between the commit that opens a turn and its first step in memory, at the very most
@@ -122,6 +123,7 @@ class Caretaker:
         async with self._database.dispatch() as dispatch:
             events = await dispatch.expire_events(EVENTS_KEPT_S)
             await dispatch.expire_idempotency(KEPT_S)
+            await dispatch.expire_answers(ANSWERS_KEPT_S)
         async with self._database.service() as service:
             await service.forget_dead()
         if events:

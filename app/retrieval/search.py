@@ -3,7 +3,7 @@
 All of it happens inside one unit; models are asked before and after (`app/retrieval/service.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.domain.ids import ChunkId, DatasetId, DocumentId
@@ -19,21 +19,22 @@ _RETRY_SHARE = 0.1  # of a short question's terms that are enough when the usual
 class SearchConfig:
     """How far a search goes.
 
-    Up to `counted_chunks` chunks every word is counted and every chunk that holds one is ranked; beyond it a sample
-    says which words are common, and of the chunks that hold the others at most `most_lexical` are ranked. Up to
-    `exact_chunks` chunks the vectors are compared one by one, beyond it through the index. `vector_only_floor` is the
-    least cosine of a chunk without the question's words when others have them; beside those, `most_near` of the
-    nearest are ranked. Of one word at most `most_held` chunks are looked at, and none of a word that more than
-    `most_scanned` hold while there is a rarer one. `most_reranked` passages go to a rerank model.
+    Up to `counted_chunks` chunks every word is counted and every chunk that holds one is ranked. Beyond it a sample
+    says which words are common; chunks are looked for by the `most_leading` rarest, `most_held` by each and by none
+    that more than `most_scanned` hold while there is a rarer one; `most_lexical` of them are ranked.
+    Up to `exact_chunks` chunks the vectors are compared one by one, beyond it through the index. `vector_only_floor` is
+    the least cosine of a chunk without the question's words when others have them; beside those, `most_near` of the
+    nearest are ranked. `most_reranked` passages go to a rerank model.
     """
 
     vector_only_floor: float = 0.75
     counted_chunks: int = 2000
     exact_chunks: int = 20_000
-    most_lexical: int = 512
-    most_near: int = 128
-    most_held: int = 2000
-    most_scanned: int = 20_000
+    most_lexical: int = 256
+    most_near: int = 64
+    most_held: int = 1000
+    most_scanned: int = 5000
+    most_leading: int = 4
     most_reranked: int = 64
     embed_timeout_s: float = 30.0
     rerank_timeout_s: float = 30.0
@@ -115,12 +116,18 @@ class _Search:
         shares = await self._shares()
         factors = {term.lexeme: term.factor for term in terms}
         frequencies = {lexeme: round(share * self.chunk_count) for lexeme, share in shares.items()}
-        leading = {one: factors[one] for one in factors if frequencies.get(one, 0) <= self.config.most_scanned}
+        leading = {one: factors[one] for one in self._leading(factors, frequencies)}
         held = await self._held(leading)
         if not held.chunks and len(leading) < len(factors):
             rarest = min(factors.keys() - leading.keys(), key=lambda one: (frequencies[one], one))
             held = await self._held({rarest: factors[rarest]})
         return held.chunks, term_weights(terms, self.chunk_count, held.counted | frequencies)
+
+    def _leading(self, lexemes: Iterable[str], frequencies: Mapping[str, int]) -> list[str]:
+        if self.chunk_count <= self.config.counted_chunks:
+            return list(lexemes)
+        known = sorted((frequencies.get(one, 0), at, one) for at, one in enumerate(lexemes))
+        return [one for count, _, one in known if count <= self.config.most_scanned][: self.config.most_leading]
 
     async def _held(self, factors: Mapping[str, float]) -> Holding:
         if not factors:

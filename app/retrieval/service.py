@@ -98,7 +98,9 @@ class Retriever:
             found = await self._reranked(found, question.text, reranker, calls)
         if request.toc_enhance and found.candidates:
             found = await self._with_contents(tenant_id, request, question, ground, found, calls)
-        graph = await self._graph(tenant_id, request, question, ground, calls) if request.use_kg else None
+        graph = None
+        if request.use_kg and documents is None:  # the graph tells of every document: too much under a filter
+            graph = await self._graph(tenant_id, request, question, ground, calls)
         return result(found, request, question, graph, calls)
 
     def _model(self, dataset: Dataset) -> EmbeddingModel:

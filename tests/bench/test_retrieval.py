@@ -34,9 +34,8 @@ def test_a_question_quoted_elsewhere_is_struck_out(tmp_path: Path) -> None:
     folder = tmp_path / "usr/share/doc/python3.11/html/faq"
     folder.mkdir(parents=True)
     answer = "<p>It was made to be read with ease, and that is all there is to say.</p>"
-    other = (
-        "<p>See <a href='#a' title='Why is it so?'>Why is it so?</a> or ask: why is  it so? Elsewhere it is told at length.</p>"
-    )
+    link = "<a href='#a' title='Why is it so?'>Why is it so?</a>"
+    other = f"<p>See {link} or ask: why is  it so? Elsewhere it is told at length.</p>"
     page = f"""<div class="body"><section><h1>FAQ</h1>
         <section><h2>Why is it so?</h2>{answer}</section><section><h2>And what is next?</h2>{other}</section>
         </section></div>"""

@@ -24,12 +24,13 @@ async def quick(service: Service, tenant: Tenant) -> AsyncIterator[httpx.Client]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_generated_calls_get_answers_of_the_contract(service: Service, quick: httpx.Client) -> None:
     await service.chat(await service.tenant())
     schema = schemathesis.openapi.from_dict(service.app.openapi())
     problems: list[str] = []
     tried = 0
-    with anyio.fail_after(100):
+    with anyio.fail_after(280):
         for result in schema.get_all_operations():
             operation: Any = result.ok()  # type: ignore[union-attr]  # our own page has no broken operation
             if operation.path in MACHINES:
@@ -60,7 +61,8 @@ def _fuzz(operation: Any, client: httpx.Client, problems: list[str]) -> None:
             problems.append(where)
         elif answer.status_code >= 400:
             envelope = answer.json()
-            if not {"code", "message", "data"} <= set(envelope) or not envelope["message"]:
+            wanted = {"code", "message"} if "/dify/" in operation.path else {"code", "message", "data"}
+            if not wanted <= set(envelope) or not envelope["message"]:
                 problems.append(where)
 
     one()

@@ -29,6 +29,17 @@ def graph(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return asked
 
 
+@pytest.mark.promise("4.1-use-kg")
+async def test_under_a_filter_the_graph_is_not_asked(
+    api: Api, fixture: tuple[str, str], graph: list[dict[str, Any]]
+) -> None:
+    """It is made of all documents, those that the filter leaves out too."""
+    found = await search(api, fixture[0], document_ids=[fixture[1]], use_kg=True)
+
+    assert found["total"] == 4
+    assert graph == []
+
+
 @pytest.mark.promise("4.1-use-kg", "4.7-graph-chunk")
 async def test_the_graphs_chunk_stands_first_and_is_not_counted(
     api: Api, fixture: tuple[str, str], graph: list[dict[str, Any]]

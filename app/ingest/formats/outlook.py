@@ -6,6 +6,7 @@ import io
 import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import olefile
 
@@ -52,10 +53,11 @@ def parse_msg(source: Source) -> ParsedDocument:
 
 
 class _Message:
-    def __init__(self, container: "olefile.OleFileIO[bytes]", path: list[str]) -> None:
+    def __init__(self, container: Any, path: list[str]) -> None:
         self._container = container
         self._path = path
-        self._names = {entry[len(path)]: entry for entry in container.listdir(storages=True) if _is_below(entry, path)}
+        entries: list[list[str]] = container.listdir(storages=True)  # published stubs say bytes
+        self._names = {entry[len(path)]: entry for entry in entries if _is_below(entry, path)}
 
     def headers(self) -> list[tuple[str, str]]:
         """Return those of the mail as it travelled, else the message's own properties."""
