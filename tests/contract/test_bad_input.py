@@ -128,21 +128,23 @@ async def test_a_body_that_is_no_body_of_ours(
         assert await counts(service, tenant) == before
 
 
-async def test_fields_of_wrong_types(service: Service, client: httpx.AsyncClient, ids: list[str]) -> None:
+@pytest.mark.parametrize("share", range(4))
+async def test_fields_of_wrong_types(service: Service, client: httpx.AsyncClient, ids: list[str], share: int) -> None:
+    """Each field of each route gets a quarter of the values, another quarter than its neighbour."""
+    turn = 0
     for one in keyed(service.app):
         if not one.has_body or one.method == "DELETE":
             continue
-        for path in paths(one, ids[:1]):
-            for field in _fields_of(service, one):
-                for value in WRONG:
-                    body = {field: value} | ({"stream": False} if "ompletions" in path and field != "stream" else {})
-                    content = json.dumps(body).encode()
-                    headers = {"Content-Type": "application/json"}
-                    check(
-                        one,
-                        await client.request(one.method, path, content=content, headers=headers),
-                        (field, str(value)[:50]),
-                    )
+        path = paths(one, ids[:1])[0]
+        for field in _fields_of(service, one):
+            turn += 1
+            if turn % 4 != share:
+                continue
+            for value in WRONG[turn // 4 % 4 :: 4]:
+                body = {field: value} | ({"stream": False} if "ompletions" in path and field != "stream" else {})
+                headers = {"Content-Type": "application/json"}
+                answer = await client.request(one.method, path, content=json.dumps(body).encode(), headers=headers)
+                check(one, answer, (field, str(value)[:50]))
 
 
 def _fields_of(service: Service, one: Operation) -> list[str]:

@@ -13,6 +13,7 @@ from app.ingest.decoding import clean
 from app.ingest.formats.plain import text_of
 from app.ingest.formats.source import Source
 
+_MAX_FIELD = 2**31 - 1  # the module's limit holds for the process; the size of a file is bounded before
 _DELIMITERS = ",;\t|"
 _SAMPLE_LINES = 100
 _MAX_QUOTED_LINES = 200  # more line ends in one cell than any spreadsheet writes: a quote that never closes
@@ -27,7 +28,7 @@ def parse_csv(source: Source) -> ParsedDocument:
         delimiter, text = first[4], rest
     else:
         delimiter = sniff_delimiter(text)
-    csv.field_size_limit(len(text) + 1)
+    csv.field_size_limit(_MAX_FIELD)
     rows = list(_csv_rows(text, delimiter, csv.QUOTE_MINIMAL, source))
     if any(cell.count("\n") > _MAX_QUOTED_LINES for row in rows for cell in row):
         rows = list(_csv_rows(text, delimiter, csv.QUOTE_NONE, source))
@@ -36,11 +37,11 @@ def parse_csv(source: Source) -> ParsedDocument:
 
 def sniff_delimiter(text: str) -> str:
     """Return the delimiter that gives most of the first rows one number of cells above one; else the comma."""
+    csv.field_size_limit(_MAX_FIELD)
     lines = text[: 256 * 1024].split("\n")
     sample = "\n".join(lines[:_SAMPLE_LINES] if len(lines) > 1 else lines)
     best, delimiter = 0.0, ","
     for candidate in _DELIMITERS:
-        csv.field_size_limit(len(text) + 1)
         widths = [len(row) for row in csv.reader(io.StringIO(sample, newline=""), delimiter=candidate) if row]
         usual = Counter(widths).most_common(1)
         if not usual or usual[0][0] < 2:
