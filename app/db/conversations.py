@@ -39,6 +39,7 @@ chats = Table(
     Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
     Column("updated_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
     Column("deleted_at", Moment),
+    Column("secrets", LargeBinary),  # sealed: keys of web search providers
     ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], ondelete="CASCADE"),
     Index("uq_chats_name", "tenant_id", text("lower(name)"), unique=True, postgresql_where=text("deleted_at IS NULL")),
     Index("ix_chats_created", "tenant_id", "created_at", "id"),
@@ -78,6 +79,21 @@ sessions = Table(
     Column("deleted_at", Moment),
     ForeignKeyConstraint(["tenant_id", "chat_id"], ["chats.tenant_id", "chats.id"], ondelete="CASCADE"),
     Index("ix_sessions_chat", "tenant_id", "chat_id", "created_at", "id"),
+    Index("ix_sessions_updated", "tenant_id", "chat_id", "updated_at", "id"),
+    Index("ix_sessions_name", "tenant_id", "chat_id", "name", "id"),
+    Index("ix_sessions_user", "tenant_id", "chat_id", "user_id", "created_at", "id"),
+    Index("ix_sessions_day", "tenant_id", "created_at"),
+    Index("ix_sessions_idle", "updated_at"),
+)
+
+session_counts = Table(
+    "session_counts",
+    metadata,
+    tenant_column(),
+    Column("chat_id", Text, primary_key=True),
+    Column("slot", Integer, primary_key=True),  # of 16, so that sessions that begin at once do not wait for each other
+    Column("sessions", BigInteger, nullable=False),
+    ForeignKeyConstraint(["tenant_id", "chat_id"], ["chats.tenant_id", "chats.id"], ondelete="CASCADE"),
 )
 
 turns = Table(
@@ -135,9 +151,19 @@ messages = Table(
     Column("reasoning", Text),
     Column("thumbup", Boolean),
     Column("feedback", Text),
+    Column("tool_calls", JSONB),  # what an assistant asked its caller to do, as OpenAI writes it
+    Column("extras", JSONB),  # of a question: files, doc_ids
     Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
     ForeignKeyConstraint(["tenant_id", "session_id"], ["sessions.tenant_id", "sessions.id"], ondelete="CASCADE"),
     Index("uq_messages_position", "tenant_id", "session_id", "position", unique=True),
+    Index(
+        "ix_messages_content",
+        "tenant_id",
+        "content",
+        postgresql_using="gin",
+        postgresql_ops={"content": "gin_trgm_ops"},
+        postgresql_where=text("session_id IS NOT NULL"),
+    ),
 )
 
 message_references = Table(

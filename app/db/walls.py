@@ -11,7 +11,10 @@ TENANT_SETTING = "parley.tenant"
 
 DISPATCH_GRANTS: dict[str, tuple[str, ...]] = {
     "tenants": ("SELECT",),
-    "api_keys": ("SELECT",),
+    "api_keys": ("SELECT", "DELETE"),
+    "rate_windows": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "open_streams": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "sessions": ("SELECT (tenant_id, id, kind, updated_at, deleted_at)",),
     "turns": ("SELECT (tenant_id, id, session_id, state, owner, fence, is_stop_requested, created_at)",),
     "jobs": (
         "SELECT (tenant_id, id, kind, subject_id, state, priority, attempts, run_after, owner, fence, lease_until,"

@@ -7,14 +7,15 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from app.db import conversations, identity, knowledge, work
+from app.db import conversations, identity, knowledge, limits, search_apps, work
 from app.db.metadata import metadata
 from app.domain.chats import Chat
 from tests.conftest import Tenant
 from tests.contract.routes import Operation, keyed
 from tests.service import Service
 
-REGISTERED = (conversations, identity, knowledge, work)  # importing them puts their tables into the metadata
+# Importing them puts their tables into the metadata.
+REGISTERED = (conversations, identity, knowledge, limits, search_apps, work)
 
 
 DEEP = b'{"a":' * 20_000 + b"1" + b"}" * 20_000

@@ -10,13 +10,14 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.db import conversations, identity, knowledge, work
+from app.db import conversations, identity, knowledge, limits, search_apps, work
 from app.db.metadata import Vector, metadata
 from app.db.roles import APP_ROLE, create_database
 from migrations.run import upgrade
 from tests.pg import DatabaseServer, DatabaseUrls
 
-REGISTERED = (conversations, identity, knowledge, work)  # importing them puts their tables into the metadata
+# Importing them puts their tables into the metadata.
+REGISTERED = (conversations, identity, knowledge, limits, search_apps, work)
 
 
 def _is_vector_index(difference: Any) -> bool:
