@@ -8,7 +8,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 
 # What is installed is known by this sum. `pwd` is in it because an editable install remembers where the checkout was.
-SUM := $(shell { cat requirements.lock requirements-dev.lock pyproject.toml; pwd; } | cksum | cut -d ' ' -f 1)
+SUM := $(shell { cat requirements.lock requirements-dev.lock tests/clients/openai-1.lock pyproject.toml; pwd; } | cksum | cut -d ' ' -f 1)
 DEV_STAMP := $(VENV)/.installed-dev-$(SUM)
 # The development lock holds all that the other one does, so its stamp serves a plain run too.
 RUN_STAMP := $(or $(wildcard $(DEV_STAMP)),$(VENV)/.installed-$(SUM))
@@ -69,6 +69,7 @@ $(VENV)/.installed-$(SUM): | $(PY)
 $(DEV_STAMP): | $(PY)
 	@echo 'Installing the pinned packages, with those for development, into $(VENV) (about a minute, once)'
 	@$(PY) -m pip install -qq --require-hashes --no-deps -r requirements-dev.lock
+	@$(PY) -m pip install -qq --require-hashes --no-deps --upgrade --target $(VENV)/openai-1 -r tests/clients/openai-1.lock
 	@$(PY) -m pip install -qq --no-deps --no-build-isolation -e .
 	@touch $@
 

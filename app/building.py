@@ -9,23 +9,36 @@ import anyio
 
 from app.db.engine import create_engine
 from app.domain.ids import ProcessId
+from app.domain.limits import LimitsConfig, RateConfig
+from app.engine.finding import WebSearcher
 from app.engine.lease import Caretaker, Lease, new_process_id
 from app.engine.observer import TurnObserver
 from app.engine.peers import Peers
 from app.engine.rag import RagAnswerer
+from app.engine.retention import Retention
 from app.engine.turns import Answerer, EngineConfig, TurnEngine
 from app.ingest.blobs import BlobStore
 from app.llm.base import AttemptObserver, Patience, TokenCounter
 from app.llm.catalogue import ModelCatalogue
 from app.llm.entries import ModelEntry, UpstreamEntry, load_models_file
 from app.llm.factory import ModelFactory, ModelRoomConfig
-from app.llm.tokens import BpeTokenCounter
+from app.llm.tokens import BpeTokenCounter, Encodings
 from app.net.http import HttpClient, HttpConfig
 from app.retrieval.service import Retriever
+from app.retrieval.web import TavilySearch
 from app.security.authenticator import Authenticator
+from app.security.limits import Limits
+from app.security.quotas import Quotas
+from app.security.sealing import Sealer
 from app.services.completions import Completions, CompletionsConfig
+from app.services.embeddings_api import EmbeddingsApi
+from app.services.ledger import Ledger
+from app.services.raw_chat import RawChat, RawConfig
+from app.services.v1_assistants import V1Assistants
+from app.services.v1_models import V1Models
 from app.settings import Settings
 from app.telemetry.turns import TurnMetrics
+from repositories.limits import LimitCounters, RequestCounter
 from repositories.listener import Listener
 from repositories.unit_of_work import Database
 from routers.deps import EdgeConfig
@@ -37,6 +50,7 @@ class Parts:
 
     database: Database
     authenticator: Authenticator
+    sealer: Sealer
     catalogue: ModelCatalogue
     blobs: BlobStore
     retriever: Retriever
@@ -47,6 +61,14 @@ class Parts:
     caretaker: Caretaker
     peers: Peers
     tokens: TokenCounter
+    v1_models: V1Models
+    v1_assistants: V1Assistants
+    ledger: Ledger
+    raw_chat: RawChat
+    embeddings_api: EmbeddingsApi
+    limits: Limits
+    quotas: Quotas
+    retention: Retention
     edge: EdgeConfig = field(default_factory=EdgeConfig)
     default_system_prompt: str | None = None
 
@@ -65,32 +87,56 @@ def assemble(
     engine_config: EngineConfig,
     completions_config: CompletionsConfig,
     answerer: Answerer | None = None,
+    web: WebSearcher | None = None,
+    request_counter: RequestCounter | None = None,
+    retention_days: int = 0,
     default_system_prompt: str | None = None,
 ) -> Parts:
     """Join made parts; tests do it with their own database and models."""
     retriever = Retriever(database, catalogue)
+    sealer = Sealer(pepper)
     engine = TurnEngine(
         database,
-        answerer or RagAnswerer(retriever, counter),
+        answerer or RagAnswerer(retriever, counter, web),
         counter,
         process_id=process_id,
         config=engine_config,
         observer=observer,
     )
     lease = Lease(database, process_id, kind="api")
+    v1_models = V1Models(database, catalogue)
+    completions = Completions(database, engine, catalogue, completions_config, sealer)
+    ledger = Ledger(database)
+    quotas = Quotas(database, process_id)
     return Parts(
         database=database,
         authenticator=Authenticator(database, pepper),
+        sealer=sealer,
         catalogue=catalogue,
         blobs=blobs,
         retriever=retriever,
         engine=engine,
-        completions=Completions(database, engine, catalogue, completions_config),
+        completions=completions,
         listener=listener,
         lease=lease,
         caretaker=Caretaker(database, lease, engine, counter),
         peers=Peers(database, listener, engine, lease),
         tokens=counter,
+        quotas=quotas,
+        v1_models=v1_models,
+        v1_assistants=V1Assistants(completions, catalogue, v1_models),
+        ledger=ledger,
+        embeddings_api=EmbeddingsApi(catalogue, quotas, ledger, Encodings()),
+        raw_chat=RawChat(
+            catalogue,
+            v1_models,
+            quotas,
+            ledger,
+            counter,
+            RawConfig(timeout_s=engine_config.turn_timeout_s),
+        ),
+        limits=Limits(LimitCounters(database.url), edge.limits, process_id, request_counter),
+        retention=Retention(database, retention_days),
         edge=edge,
         default_system_prompt=default_system_prompt,
     )
@@ -103,7 +149,10 @@ async def built(
     """Build the parts of one process that answers, and give them back at the end."""
     counter = BpeTokenCounter()
     database = Database(create_engine(database_url, pool_size=settings.database_pool_size))
-    async with models(settings, counter, on_attempt=on_attempt) as catalogue:
+    async with (
+        models(settings, counter, on_attempt=on_attempt) as catalogue,
+        HttpClient(HttpConfig(connect_timeout_s=settings.connect_timeout)) as web,
+    ):
         try:
             yield assemble(
                 database=database,
@@ -122,15 +171,36 @@ async def built(
                     body_max_bytes=settings.body_max_bytes,
                     duplicate_dataset_name=settings.duplicate_dataset_name,
                     is_compat22=settings.compat == "0.22",
+                    limits=LimitsConfig(
+                        rate=RateConfig(
+                            limit=settings.rate_limit, burst=settings.rate_burst, window_s=settings.rate_window
+                        ),
+                        max_streams=settings.max_streams,
+                    ),
                 ),
                 engine_config=EngineConfig(
-                    turn_timeout_s=settings.turn_timeout, lock_timeout_s=settings.turn_lock_timeout
+                    turn_timeout_s=settings.turn_timeout,
+                    lock_timeout_s=settings.turn_lock_timeout,
+                    max_session_messages=settings.max_session_messages,
+                    on_full=settings.on_full,
                 ),
                 completions_config=CompletionsConfig(on_disconnect=settings.on_disconnect),
                 default_system_prompt=settings.default_system_prompt,
+                request_counter=_request_counter(settings, database_url),
+                retention_days=settings.session_retention_days,
+                web=TavilySearch(web, settings.tavily_url),
             )
         finally:
             await database.close()
+
+
+def _request_counter(settings: Settings, database_url: str) -> RequestCounter | None:
+    """Return what counts calls instead of Postgres, if there is a Redis."""
+    if settings.redis_url is None:
+        return None
+    from repositories.redis_limits import FallingBack, RedisCounter
+
+    return FallingBack(RedisCounter(settings.redis_url), LimitCounters(database_url))
 
 
 @asynccontextmanager
@@ -161,6 +231,9 @@ async def running(parts: Parts) -> AsyncGenerator[None, None]:
         tasks.start_soon(parts.caretaker.run)
         tasks.start_soon(parts.peers.run)
         tasks.start_soon(parts.authenticator.run)
+        tasks.start_soon(parts.ledger.run)
+        tasks.start_soon(parts.limits.run)
+        tasks.start_soon(parts.retention.run)
         try:
             yield
         finally:

@@ -7,6 +7,9 @@ from fastapi import FastAPI
 
 from app.building import Parts, running
 from routers import (
+    ask,
+    chat_completions,
+    chatbots,
     chats,
     chunks,
     completions,
@@ -14,6 +17,7 @@ from routers import (
     dify,
     documents,
     errors,
+    feedback,
     file_tree,
     files,
     graph,
@@ -24,24 +28,40 @@ from routers import (
     metadata,
     openai,
     retrieval,
+    searchbots,
+    searches,
     sessions,
+    stats,
+    tokens,
     turns,
 )
 from routers.deps import EdgeConfig, OrjsonResponse
+from routers.embed_cors import EmbedCors
 from routers.health import CheckMigrations, Exposure, GatherMetrics, Readiness
 from routers.middleware import Edge, RequestContext, cors
+from routers.v1 import chat as v1_chat
+from routers.v1 import completions as v1_completions
+from routers.v1 import embeddings as v1_embeddings
+from routers.v1 import models as v1_models
 
 __all__ = ["Parts", "WebConfig", "build_app", "describe", "running"]
 
 # Routes are tried in this order: what is asked most comes first.
 ROUTERS = (
     completions,
+    chat_completions,
     openai,
+    chatbots,
+    v1_chat,
     turns,
     retrieval,
+    ask,
+    searchbots,
+    searches,
     dify,
     chats,
     sessions,
+    feedback,
     datasets,
     metadata,
     images,
@@ -52,6 +72,11 @@ ROUTERS = (
     graph,
     index_jobs,
     jobs,
+    v1_completions,
+    v1_embeddings,
+    v1_models,
+    stats,
+    tokens,
     health,
 )
 
@@ -72,6 +97,7 @@ class WebConfig:
     """
 
     cors_origins: tuple[str, ...] = ()
+    embed_origins: tuple[str, ...] = ()
     metrics: Exposure = "on"
     check_migrations: CheckMigrations | None = None
     gather_metrics: GatherMetrics | None = None
@@ -115,6 +141,7 @@ def _app(edge: EdgeConfig, web: WebConfig) -> FastAPI:
         app.include_router(module.router)
     app.add_middleware(Edge, config=edge)  # the one added last is the outermost
     app.add_middleware(cors, origins=web.cors_origins)
+    app.add_middleware(EmbedCors, origins=(*web.cors_origins, *web.embed_origins))
     app.add_middleware(RequestContext, is_compat22=edge.is_compat22)
     return app
 

@@ -13,12 +13,6 @@ from app.domain.errors import ParleyError
 
 PREFIX = "PARLEY_"
 
-_RESERVED = frozenset({
-    "redis_url", "rate_limit", "rate_burst", "rate_window", "max_streams", "session_retention_days",
-    "max_session_messages", "on_full", "expose_prompt", "embed_origins",
-})  # fmt: skip
-"""Settings of the contract that a later version gives an effect."""
-
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -56,7 +50,9 @@ class Settings(BaseSettings):
     database_owner_url: str | None = Field(default=None, description="The owner's URL, for migrations.")
     database_pool_size: int = Field(default=10, ge=1, le=200, description="Connections per process.")
     blob_url: str | None = Field(default=None, description="Where files are kept: file://, s3://, gs://, az://.")
-    redis_url: str | None = Field(default=None, description="Reserved for shared limits; not used yet.")
+    redis_url: str | None = Field(
+        default=None, description="A Redis that counts calls faster; without it PostgreSQL does."
+    )
     api_key: SecretStr | None = Field(default=None, description="A key that exists for the first tenant.")
     llm_base_url: str | None = Field(default=None, description="OpenAI-compatible chat endpoint, with /v1.")
     llm_api_key: SecretStr | None = Field(default=None, description="Its key.")
@@ -76,23 +72,32 @@ class Settings(BaseSettings):
     turn_timeout: Seconds = Field(default=600.0, description="For a whole turn, all attempts together.")
     turn_lock_timeout: Seconds = Field(default=30.0, description="How long a turn waits for the one before it.")
     compat: Literal["off", "0.22"] = Field(default="off", description="Dialect of the native API: off, or 0.22.")
-    rate_limit: int = Field(default=100, ge=0, description="Reserved for request limits; not enforced yet.")
-    rate_burst: int = Field(default=50, ge=0, description="Reserved for request limits; not enforced yet.")
-    rate_window: Seconds = Field(default=60.0, description="Reserved for request limits; not enforced yet.")
-    max_streams: int = Field(default=10, ge=0, description="Reserved for stream limits; not enforced yet.")
-    session_retention_days: int = Field(default=30, ge=0, description="Reserved for retention; not enforced yet.")
-    max_session_messages: int = Field(default=100, ge=0, description="Reserved for session size; not enforced yet.")
-    on_full: Literal["trim", "reject"] = Field(default="trim", description="Reserved for session size.")
+    rate_limit: int = Field(default=100, ge=0, description="Calls of a key per window; 0 = any number.")
+    rate_burst: int = Field(default=50, ge=0, description="Calls over the limit that are still let through.")
+    rate_window: Seconds = Field(default=60.0, description="The window in which calls are counted.")
+    max_streams: int = Field(default=10, ge=0, description="SSE streams a key may have open at once; 0 = any number.")
+    session_retention_days: int = Field(
+        default=30, ge=0, description="Sessions nobody wrote to for so long are deleted; 0 = never."
+    )
+    max_session_messages: int = Field(
+        default=100, ge=0, description="Messages a session holds, opener included; 0 = any number."
+    )
+    on_full: Literal["trim", "reject"] = Field(
+        default="trim", description="When a session is full: trim its oldest turns, or reject new ones."
+    )
     on_disconnect: Literal["finish", "stop"] = Field(
         default="finish", description="What becomes of a session's turn whose caller goes away."
     )
     sse_ping: float = Field(default=15.0, ge=0, le=3600, description="Comment line after so much silence; 0 = never.")
-    expose_prompt: bool = Field(default=False, description="Reserved: debug text on final events.")
+    expose_prompt: bool = Field(default=False, description="Debug text on final events: prompt, query, timings.")
+    tavily_url: str = Field(default="https://api.tavily.com", description="Where assistants with a key search the web.")
     upload_max_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="Largest file; 413 over it.")
     upload_max_files: int = Field(default=64, ge=1, le=10_000, description="Files per upload; 413 over it.")
     body_max_bytes: int = Field(default=8 * 1024 * 1024, ge=1024, description="Largest JSON body; 413 over it.")
     cors_origins: tuple[str, ...] = Field(default=(), description="Origins browsers may call from, as a JSON list.")
-    embed_origins: tuple[str, ...] = Field(default=(), description="Reserved for embedded pages.")
+    embed_origins: tuple[str, ...] = Field(
+        default=(), description="Origins whose pages may use embed tokens, as a JSON list; * is any."
+    )
     log_format: Literal["auto", "console", "json"] = Field(default="auto", description="Console on a terminal.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is told.")
     metrics: Literal["on", "off", "public"] = Field(default="on", description="/metrics: loopback only, or public.")
@@ -118,7 +123,14 @@ class Settings(BaseSettings):
             raise ValueError("must begin with postgresql://")
         return url.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
 
-    @field_validator("llm_base_url", "embedding_base_url", "rerank_base_url")
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("llm_base_url", "embedding_base_url", "rerank_base_url", "tavily_url")
     @classmethod
     def _http(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -136,11 +148,6 @@ class Settings(BaseSettings):
         if self.rerank_base_url and not self.rerank_model:
             raise ValueError("PARLEY_RERANK_MODEL is needed beside PARLEY_RERANK_BASE_URL")
         return self
-
-    @property
-    def unused(self) -> list[str]:
-        """Settings that were given and do nothing in this version."""
-        return sorted(PREFIX + name.upper() for name in _RESERVED & self.model_fields_set)
 
     @property
     def is_embedded(self) -> bool:

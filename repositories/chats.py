@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 import orjson
+import structlog
 from sqlalchemy import Row, Select, and_, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 from sqlalchemy.exc import IntegrityError
@@ -12,10 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.conversations import chat_datasets, chats
 from app.db.knowledge import datasets
-from app.domain.chats import Chat, ChatDataset, ChatNameTaken
+from app.domain.chats import Chat, ChatDataset, ChatNameTaken, ChatNotWritten, TenantMissing
 from app.domain.ids import ChatId, DatasetId, TenantId
 from app.domain.listing import Listing, OrderBy
 from repositories.statements import Driver, Statement
+
+log = structlog.get_logger()
 
 # [[id, name], …] in the order they were given; datasets that were deleted are not among them.
 _DATASETS = (
@@ -28,7 +31,11 @@ _DATASETS = (
     .select_from(
         chat_datasets.join(
             datasets,
-            and_(datasets.c.tenant_id == chat_datasets.c.tenant_id, datasets.c.id == chat_datasets.c.dataset_id),
+            and_(
+                datasets.c.tenant_id == chat_datasets.c.tenant_id,
+                datasets.c.id == chat_datasets.c.dataset_id,
+                datasets.c.deleted_at.is_(None),
+            ),
         )
     )
     .where(chat_datasets.c.tenant_id == chats.c.tenant_id, chat_datasets.c.chat_id == chats.c.id)
@@ -51,7 +58,8 @@ _FOR_TURN = Statement(
     + ", ".join(f"c.{name}::text" if name in _JSON else f"c.{name}" for name in _STORED)
     + """, (
         SELECT jsonb_agg(jsonb_build_array(d.id, d.name) ORDER BY cd.position)::text
-        FROM chat_datasets cd JOIN datasets d ON d.tenant_id = cd.tenant_id AND d.id = cd.dataset_id
+        FROM chat_datasets cd
+            JOIN datasets d ON d.tenant_id = cd.tenant_id AND d.id = cd.dataset_id AND d.deleted_at IS NULL
         WHERE cd.tenant_id = c.tenant_id AND cd.chat_id = c.id
     ) AS datasets
     FROM chats c WHERE c.tenant_id = :tenant AND c.id = :id AND c.deleted_at IS NULL"""
@@ -71,6 +79,8 @@ class ChatRepository:
 
         Raises:
             ChatNameTaken: another live chat has the name.
+            TenantMissing: the tenant was deleted.
+            ChatNotWritten: the database refused it for another reason.
         """
         values = {name: getattr(chat, name) for name in _STORED}
         try:
@@ -78,7 +88,10 @@ class ChatRepository:
         except IntegrityError as error:
             if "uq_chats_name" in str(error.orig):
                 raise ChatNameTaken("Duplicated chat name in creating chat.", param="name") from error
-            raise
+            if "fk_chats_tenants" in str(error.orig):
+                raise TenantMissing("Tenant not found!") from error
+            log.error("chat_not_written", chat=chat.id, exc_info=error)
+            raise ChatNotWritten("Fail to new a chat!") from error
         await self._attach(chat)
 
     async def update(self, chat: Chat) -> Chat | None:
@@ -150,7 +163,7 @@ class ChatRepository:
         if chat_id is not None:
             matching.append(chats.c.id == chat_id)
         if name is not None:
-            matching.append(chats.c.name == name)
+            matching += [func.lower(chats.c.name) == func.lower(name), chats.c.name == name]  # the first has an index
         if keywords is not None:
             matching.append(chats.c.name.icontains(keywords, autoescape=True))
         stretch = _stretch(select(chats, _DATASETS).where(*matching), listing)
@@ -180,7 +193,11 @@ class ChatRepository:
         """Return the datasets that exist, by id; none of them goes away before the unit ends."""
         statement = (
             select(datasets.c.id, datasets.c.name, datasets.c.chunk_count, datasets.c.embedding_model)
-            .where(datasets.c.tenant_id == self._tenant_id, datasets.c.id == func.any(list(dataset_ids)))
+            .where(
+                datasets.c.tenant_id == self._tenant_id,
+                datasets.c.id == func.any(list(dataset_ids)),
+                datasets.c.deleted_at.is_(None),
+            )
             .order_by(datasets.c.id)
             .with_for_update(read=True, key_share=True)
         )

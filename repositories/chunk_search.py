@@ -9,6 +9,7 @@ import orjson
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.db.vectors import VECTOR_BUCKETS, bucket_of
 from app.domain.ids import ChunkId, DatasetId, DocumentId, TenantId
 
 CONTENT_WEIGHT = 0.6
@@ -230,7 +231,8 @@ class ChunkSearch:
         Not `is_exact`, they come from the index of the vector's dimension, if there is one; call `tune` before.
         """
         values = {**self._scoped(scope), "vector": _vector(vector), "most": most}
-        rows = await self._connection.execute(_near(len(vector), is_exact=is_exact), values)
+        statement = _near_exact(len(vector)) if is_exact else _near(len(vector), len(scope.dataset_ids))
+        rows = await self._connection.execute(statement, values)
         return [ChunkKey(row.document_id, row.id) for row in rows]
 
     async def measure(
@@ -305,16 +307,31 @@ def any_of(lexemes: Sequence[str]) -> str:
     return " | ".join("'" + lexeme.replace("\\", "\\\\").replace("'", "''") + "'" for lexeme in lexemes)
 
 
-def _near(dimensions: int, *, is_exact: bool) -> Any:
-    size = int(dimensions)
-    if is_exact:
-        distance = "c.embedding <=> CAST(:vector AS vector)"
-    else:  # the index is over a cast and partial: the number has to stand in the statement
-        distance = f"c.embedding::halfvec({size}) <=> CAST(:vector AS halfvec({size}))"
+def _near_exact(dimensions: int) -> Any:
     return text(f"""
-        SELECT c.document_id, c.id FROM chunks c WHERE {_SEARCHED} AND c.dimensions = {size}
-        ORDER BY {distance} LIMIT :most
+        SELECT c.document_id, c.id FROM chunks c WHERE {_SEARCHED} AND c.dimensions = {int(dimensions)}
+        ORDER BY c.embedding <=> CAST(:vector AS vector) LIMIT :most
     """)  # noqa: S608 (constants and a whole number)
+
+
+def _near(dimensions: int, datasets: int) -> Any:
+    """Return the statement over the vector indexes: one arm for each dataset, or for each bucket if those are fewer.
+
+    The indexes are over a cast and partial: length and bucket have to stand in the statement.
+    """
+    size = int(dimensions)
+    distance = f"c.embedding::halfvec({size}) <=> CAST(:vector AS halfvec({size}))"
+    if datasets < VECTOR_BUCKETS:
+        ids = [f"(CAST(:dataset_ids AS text[]))[{number}]" for number in range(1, datasets + 1)]
+        arms = [f"c.dataset_id = {one} AND {bucket_of('c.dataset_id')} = {bucket_of(one)}" for one in ids]
+    else:
+        arms = [f"{bucket_of('c.dataset_id')} = {bucket}" for bucket in range(VECTOR_BUCKETS)]
+    each = " UNION ALL ".join(
+        f"(SELECT c.document_id, c.id, {distance} AS distance FROM chunks c "  # noqa: S608 (constants and numbers)
+        f"WHERE {_SEARCHED} AND c.dimensions = {size} AND {arm} ORDER BY {distance} LIMIT :most)"
+        for arm in arms
+    )
+    return text(f"SELECT document_id, id FROM ({each}) n ORDER BY distance LIMIT :most")  # noqa: S608 (as above)
 
 
 def _vector(vector: Sequence[float]) -> str:

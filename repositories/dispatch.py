@@ -10,7 +10,8 @@ from app.db.identity import api_keys, tenants
 from app.domain.ids import TenantId, TurnId
 from app.domain.principals import StoredKey, StoredTenant
 from repositories.job_dispatch import JobDispatch
-from repositories.keys import stored_key
+from repositories.keys import KEYS_OF_CALLERS, stored_key
+from repositories.limit_dispatch import IdleSessions, LimitDispatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,10 @@ _EXPIRE_IDEMPOTENCY = text("""
     DELETE FROM idempotency WHERE created_at < clock_timestamp() - make_interval(secs => :age_s)
 """)
 
+_EXPIRE_VISITORS = text("""
+    DELETE FROM api_keys WHERE kind = 'visitor' AND expires_at < clock_timestamp() - make_interval(secs => :age_s)
+""")
+
 _WITH_STRAY_BLOBS = text("SELECT DISTINCT tenant_id FROM stray_blobs WHERE due_at <= clock_timestamp() LIMIT :most")
 
 
@@ -59,19 +64,34 @@ class DispatchRepository:
         self._connection = connection
 
     @cached_property
+    def limits(self) -> LimitDispatch:
+        """What keys have used, of all tenants."""
+        return LimitDispatch(self._connection)
+
+    @cached_property
+    def idle_sessions(self) -> IdleSessions:
+        """Sessions that nobody writes to any more, of all tenants."""
+        return IdleSessions(self._connection)
+
+    @cached_property
     def jobs(self) -> JobDispatch:
         """The queue of all tenants."""
         return JobDispatch(self._connection)
 
     async def find_keys(self, digests: list[bytes]) -> dict[bytes, StoredKey]:
-        """Return the keys whose secrets have these keyed hashes, by hash."""
-        rows = await self._connection.execute(select(api_keys).where(api_keys.c.hash == func.any(digests)))
+        """Return the keys whose secrets have these keyed hashes, by hash; they end when their parents do."""
+        rows = await self._connection.execute(KEYS_OF_CALLERS.where(api_keys.c.hash == func.any(digests)))
         return {bytes(row.hash): stored_key(row) for row in rows}
 
     async def tenants(self) -> list[StoredTenant]:
         """Return every tenant, oldest first."""
         rows = await self._connection.execute(select(tenants).order_by(tenants.c.created_at, tenants.c.tenant_id))
-        return [StoredTenant(id=TenantId(row.tenant_id), name=row.name, created_at=row.created_at) for row in rows]
+        return [
+            StoredTenant(
+                id=TenantId(row.tenant_id), name=row.name, created_at=row.created_at, tokens_per_day=row.tokens_per_day
+            )
+            for row in rows
+        ]
 
     async def orphaned_turns(self, most: int) -> list[OrphanedTurn]:
         """Return running turns whose process has no live lease, oldest first."""
@@ -99,6 +119,10 @@ class DispatchRepository:
     async def expire_idempotency(self, age_s: float) -> int:
         """Forget answers kept for repeated calls that are older than `age_s`."""
         return (await self._connection.execute(_EXPIRE_IDEMPOTENCY, {"age_s": age_s})).rowcount
+
+    async def expire_visitors(self, age_s: float) -> int:
+        """Delete the tokens of visitors that ended longer ago than this; how many rows went."""
+        return (await self._connection.execute(_EXPIRE_VISITORS, {"age_s": age_s})).rowcount
 
     async def with_stray_blobs(self, most: int) -> list[TenantId]:
         """Return tenants that have blobs to be deleted."""

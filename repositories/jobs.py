@@ -29,6 +29,9 @@ GRAPH_REFRESH = "graph_refresh"
 DELETE_DATASET = "delete_dataset"
 """The kind of job that removes what a deleted dataset held."""
 
+DELETE_SESSIONS = "delete_sessions"
+"""The kind of job that removes the sessions of a chat which were deleted all at once."""
+
 RENAME = "rename"
 """The kind of job that lets the chunks of a renamed document know its name."""
 

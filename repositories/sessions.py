@@ -3,19 +3,41 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, delete, exists, func, insert, or_, select, update
+from sqlalchemy import delete, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.db.conversations import messages, sessions
+from app.db.conversations import chats, sessions
 from app.domain.ids import ChatId, SessionId, TenantId
-from app.domain.listing import Listing, OrderBy
-from app.domain.sessions import Session, SessionFilter
+from app.domain.sessions import Session
+from repositories.session_lists import SessionLists, session_of, sessions_of
 
-_ORDERS: dict[OrderBy, Any] = {
-    "create_time": sessions.c.created_at,
-    "update_time": sessions.c.updated_at,
-    "name": sessions.c.name,
-}
+DELETED_AT_ONCE = 500
+"""Up to so many sessions are deleted in one statement; more are hidden, and a job removes them."""
+
+_LOCK_CHAT = text("SELECT id FROM chats WHERE tenant_id = :tenant AND id = :chat_id FOR UPDATE")
+_EMPTY_COUNTS = text("""
+    WITH counted AS (
+        SELECT slot, sessions FROM session_counts WHERE tenant_id = :tenant AND chat_id = :chat_id
+        ORDER BY slot FOR UPDATE
+    ), emptied AS (
+        UPDATE session_counts SET sessions = 0 WHERE tenant_id = :tenant AND chat_id = :chat_id
+    )
+    SELECT COALESCE(sum(sessions), 0)::bigint FROM counted
+""")
+_HIDE_ALL = text("""
+    UPDATE chats SET sessions_since = GREATEST(sessions_since, (
+        SELECT max(s.created_at) FROM sessions s
+        WHERE s.tenant_id = :tenant AND s.chat_id = :chat_id AND s.deleted_at IS NULL))
+    WHERE tenant_id = :tenant AND id = :chat_id
+""")
+_REMOVE_HIDDEN = text("""
+    DELETE FROM sessions WHERE tenant_id = :tenant AND id = ANY(ARRAY(
+        SELECT s.id FROM sessions s
+        WHERE s.tenant_id = :tenant AND s.chat_id = :chat_id AND s.deleted_at IS NULL
+          AND s.created_at <= (SELECT sessions_since FROM chats WHERE tenant_id = :tenant AND id = :chat_id)
+        ORDER BY s.created_at LIMIT :most))
+""")
+_HOLD_CHAT = text("SELECT id FROM chats WHERE tenant_id = :tenant AND id = :chat_id FOR SHARE")
 
 
 class SessionRepository:
@@ -24,6 +46,7 @@ class SessionRepository:
     def __init__(self, connection: AsyncConnection, tenant_id: TenantId) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
+        self.lists = SessionLists(connection, tenant_id)
 
     async def add(self, session: Session, *, next_position: int = 0) -> None:
         """Insert `session`; its next message takes `next_position`."""
@@ -42,13 +65,15 @@ class SessionRepository:
         }
         await self._connection.execute(insert(sessions).values(values))
 
-    async def get(self, session_id: SessionId, *, chat_id: ChatId | None = None) -> Session | None:
-        """Return a live session; with `chat_id` only if it is of that chat."""
-        statement = select(sessions).where(*self._live(), sessions.c.id == session_id)
+    async def get(self, session_id: SessionId, *, chat_id: ChatId | None = None, lock: bool = False) -> Session | None:
+        """Return a live session; with `chat_id` only if it is of that chat; `lock` holds turns and writers back."""
+        statement = select(sessions).where(*self._live(), self._is_kept(), sessions.c.id == session_id)
         if chat_id is not None:
             statement = statement.where(sessions.c.chat_id == chat_id)
+        if lock:
+            statement = statement.with_for_update()
         row = (await self._connection.execute(statement)).one_or_none()
-        return _session(row) if row is not None else None
+        return session_of(row) if row is not None else None
 
     async def change(
         self, session_id: SessionId, *, name: str | None = None, user_id: str | None = None
@@ -64,72 +89,45 @@ class SessionRepository:
             .returning(sessions)
         )
         row = (await self._connection.execute(statement)).one_or_none()
-        return _session(row) if row is not None else None
-
-    async def page(self, chat_id: ChatId, listing: Listing, meant: SessionFilter) -> tuple[int, list[Session]]:
-        """Return how many sessions of the chat are meant, and the stretch of them `listing` names."""
-        matching = [*self._of_chat(chat_id), *self._matching(meant)]
-        columns = _ORDERS[listing.order_by], sessions.c.id
-        ordered = [column.desc() if listing.is_descending else column.asc() for column in columns]
-        stretch = select(sessions).where(*matching).order_by(*ordered).limit(listing.limit).offset(listing.offset)
-        found = [_session(row) for row in await self._connection.execute(stretch)]
-        total = listing.total(len(found))
-        if total is None:
-            counted = select(func.count()).select_from(sessions).where(*matching)
-            total = int((await self._connection.execute(counted)).scalar_one())
-        return total, found
+        return session_of(row) if row is not None else None
 
     async def delete(self, chat_id: ChatId, session_ids: Sequence[str]) -> list[str]:
         """Delete those of `session_ids` that are sessions of the chat, with their messages; their ids."""
-        gone = delete(sessions).where(*self._of_chat(chat_id), sessions.c.id == func.any(list(session_ids)))
+        of_chat = (*self._live(), self._is_kept(), sessions.c.chat_id == chat_id)
+        gone = delete(sessions).where(*of_chat, sessions.c.id == func.any(list(session_ids)))
         return list((await self._connection.execute(gone.returning(sessions.c.id))).scalars())
 
-    async def delete_all(self, chat_id: ChatId) -> int:
-        """Delete every session of the chat, with their messages; how many there were."""
-        return (await self._connection.execute(delete(sessions).where(*self._of_chat(chat_id)))).rowcount
+    async def delete_all(self, chat_id: ChatId) -> tuple[int, bool]:
+        """Delete every session of the chat, with their messages; how many there were, and whether rows are left.
+
+        What is left nobody sees any more; `remove_hidden` removes it. New sessions wait until the unit ends.
+        """
+        own = self._chat(chat_id)
+        await self._connection.execute(_LOCK_CHAT, own)
+        known = await self.lists.of_chat(chat_id)
+        if known is None:
+            return 0, False
+        if known.count <= DELETED_AT_ONCE:
+            gone = delete(sessions).where(*sessions_of(self._tenant_id, chat_id, known.since))
+            return (await self._connection.execute(gone)).rowcount, False
+        count = int((await self._connection.execute(_EMPTY_COUNTS, own)).scalar_one())
+        await self._connection.execute(_HIDE_ALL, own)
+        return count, True
+
+    async def remove_hidden(self, chat_id: ChatId, *, most: int) -> int:
+        """Remove sessions that `delete_all` left; how many. Zero is final until this unit ends."""
+        await self._connection.execute(_HOLD_CHAT, self._chat(chat_id))
+        return (await self._connection.execute(_REMOVE_HIDDEN, self._chat(chat_id) | {"most": most})).rowcount
+
+    def _chat(self, chat_id: ChatId) -> dict[str, Any]:
+        return {"tenant": self._tenant_id, "chat_id": chat_id}
 
     def _live(self) -> tuple[Any, Any]:
         return sessions.c.tenant_id == self._tenant_id, sessions.c.deleted_at.is_(None)
 
-    def _of_chat(self, chat_id: ChatId) -> tuple[Any, Any, Any]:
-        return (*self._live(), sessions.c.chat_id == chat_id)
-
-    def _matching(self, meant: SessionFilter) -> list[Any]:
-        conditions: list[Any] = []
-        if meant.id is not None:
-            conditions.append(sessions.c.id == meant.id)
-        if meant.name is not None:
-            conditions.append(sessions.c.name == meant.name)
-        if meant.user_id is not None:
-            conditions.append(sessions.c.user_id == meant.user_id)
-        if meant.created_from is not None:
-            conditions.append(sessions.c.created_at >= meant.created_from)
-        if meant.created_to is not None:
-            conditions.append(sessions.c.created_at <= meant.created_to)
-        if meant.keywords is not None:
-            said = exists().where(
-                messages.c.tenant_id == sessions.c.tenant_id,
-                messages.c.session_id == sessions.c.id,
-                messages.c.content.icontains(meant.keywords, autoescape=True),
-            )
-            named = [column.icontains(meant.keywords, autoescape=True) for column in (sessions.c.id, sessions.c.name)]
-            conditions.append(or_(*named, said))
-        return conditions
-
-
-def _session(row: Row[Any]) -> Session:
-    return Session(
-        id=SessionId(row.id),
-        chat_id=ChatId(row.chat_id) if row.chat_id is not None else None,
-        kind=row.kind,
-        name=row.name,
-        user_id=row.user_id,
-        source=row.source,
-        variables=row.variables,
-        round=row.round,
-        tokens=row.tokens,
-        duration_s=row.duration_s,
-        thumb_up=row.thumb_up,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
+    def _is_kept(self) -> Any:
+        """Return the condition that the session was not deleted with all others of its chat."""
+        since = select(chats.c.sessions_since).where(
+            chats.c.tenant_id == sessions.c.tenant_id, chats.c.id == sessions.c.chat_id
+        )
+        return or_(sessions.c.chat_id.is_(None), func.coalesce(sessions.c.created_at > since.scalar_subquery(), True))

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,9 +18,15 @@ class TenantRepository:
         self._connection = connection
         self._tenant_id = tenant_id
 
-    async def add(self, name: str) -> None:
+    async def add(self, name: str, *, tokens_per_day: int | None = None) -> None:
         """Insert the unit's tenant."""
-        await self._connection.execute(insert(tenants).values(tenant_id=self._tenant_id, name=name))
+        values = {"tenant_id": self._tenant_id, "name": name, "tokens_per_day": tokens_per_day}
+        await self._connection.execute(insert(tenants).values(values))
+
+    async def set_quota(self, tokens_per_day: int | None) -> None:
+        """Let the tenant's keys use so many tokens per UTC day, all together; None for any number."""
+        own = tenants.c.tenant_id == self._tenant_id
+        await self._connection.execute(update(tenants).where(own).values(tokens_per_day=tokens_per_day))
 
     async def ensure(self, name: str) -> None:
         """Insert the unit's tenant unless it is there."""
@@ -33,4 +39,6 @@ class TenantRepository:
         if row is None:
             return None
         created_at: datetime = row.created_at
-        return StoredTenant(id=TenantId(row.tenant_id), name=row.name, created_at=created_at)
+        return StoredTenant(
+            id=TenantId(row.tenant_id), name=row.name, created_at=created_at, tokens_per_day=row.tokens_per_day
+        )

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from app.domain.ids import ChatId, KeyId, SessionId, TenantId, TurnId
-from app.domain.models import Usage
+from app.domain.models import ToolCall, Usage
 from app.domain.references import Reference
 from app.domain.retrieval import ModelCall
+from app.domain.sessions import Session
 from app.domain.turns import Turn, TurnState
 from repositories.statements import Driver, Statement
 from repositories.usage import call_rows
@@ -21,8 +22,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """A session that begins with a turn, and its assistant's first words; `opener_id` is the id of that message."""
+
+    session: Session
+    opener: str
+    opener_id: TurnId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewTurn:
-    """A turn to be opened with its question."""
+    """A turn to be opened with its question. `extras` is kept beside the question, as JSON."""
 
     id: TurnId
     session_id: SessionId | None
@@ -36,6 +46,8 @@ class NewTurn:
     model: str
     prompt_version: str
     created_at: datetime
+    beginning: Beginning | None = None
+    extras: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +72,7 @@ class TurnClosing:
     reference_total: int | None = None
     cited: Sequence[int] = ()
     calls: Sequence[ModelCall] = ()
+    tool_calls: Sequence[ToolCall] = ()
 
 
 class Opening(StrEnum):
@@ -81,14 +94,16 @@ class KnownChat:
 
 _OPEN = Statement("""
     SELECT open_turn(:tenant, :chat_updated_at, :chat_datasets, :id, :session_id, :chat_id, :api_key_id, :owner, :route,
-        :body_hash, :request_id, :question, :model, :prompt_version, :created_at)
+        :body_hash, :request_id, :question, :model, :prompt_version, :created_at,
+        CAST(CAST(:session AS text) AS jsonb), CAST(CAST(:extras AS text) AS jsonb))
 """)
 
 _CLOSE = Statement("""
     SELECT close_turn(:tenant, :id, :fence, :state, :finish_reason, :error_kind, :error, :prompt_tokens,
         :completion_tokens, :reasoning_tokens, :cached_tokens, :is_estimated, :reference_total,
         CAST(CAST(:timings_ms AS text) AS jsonb), :first_number, :last_number, :events, :content, :reasoning,
-        CAST(CAST(:references AS text) AS jsonb), :duration_s, CAST(CAST(:calls AS text) AS jsonb))
+        CAST(CAST(:references AS text) AS jsonb), :duration_s, CAST(CAST(:calls AS text) AS jsonb),
+        CAST(CAST(:tool_calls AS text) AS jsonb))
 """)
 
 _TAKE_OVER = Statement("""
@@ -128,7 +143,7 @@ class TurnRepository:
         self._tenant_id = tenant_id
 
     async def open(self, turn: NewTurn, known: KnownChat | None = None) -> Opening:
-        """Insert the turn and its question, with `known` only if the chat is still so.
+        """Insert the turn and its question, and the session that begins with it; with `known` if the chat is still so.
 
         One statement that sets the tenant itself: it may be a transaction of its own.
         """
@@ -148,6 +163,8 @@ class TurnRepository:
             "model": turn.model,
             "prompt_version": turn.prompt_version,
             "created_at": turn.created_at,
+            "session": _session_row(turn.beginning) if turn.beginning is not None else None,
+            "extras": orjson.dumps(turn.extras).decode() if turn.extras else None,
         }
         return Opening(await self._driver.scalar(_OPEN, values))
 
@@ -180,6 +197,7 @@ class TurnRepository:
             "references": _reference_rows(closing) if closing.references else None,
             "duration_s": closing.duration_s,
             "calls": call_rows(closing.calls) if closing.calls else None,
+            "tool_calls": _tool_call_rows(closing.tool_calls) if closing.tool_calls else None,
         }
         closed: bool = await self._driver.scalar(_CLOSE, values)
         return closed
@@ -218,6 +236,28 @@ class TurnRepository:
         }
         found: str | None = await self._driver.scalar(_RETRIED, values)
         return TurnId(found) if found is not None else None
+
+
+def _session_row(beginning: Beginning) -> str:
+    session = beginning.session
+    row = {
+        "kind": session.kind,
+        "name": session.name,
+        "user_id": session.user_id,
+        "source": session.source,
+        "variables": session.variables,
+        "opener": beginning.opener,
+        "opener_id": beginning.opener_id,
+    }
+    return orjson.dumps(row).decode()
+
+
+def _tool_call_rows(calls: Sequence[ToolCall]) -> str:
+    rows = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in calls
+    ]
+    return orjson.dumps(rows).decode()
 
 
 def _reference_rows(closing: TurnClosing) -> str:

@@ -39,10 +39,16 @@ from repositories.jobs import JobRepository
 from repositories.keys import KeyRepository
 from repositories.messages import MessageRepository
 from repositories.model_answers import ModelAnswerRepository
+from repositories.model_listing import ModelListing
+from repositories.quotas import QuotaRepository
+from repositories.search_apps import SearchAppRepository
 from repositories.sections import SectionRepository
 from repositories.service import ServiceRepository
+from repositories.session_messages import SessionMessages
+from repositories.session_retention import SessionRetention
 from repositories.sessions import SessionRepository
 from repositories.statements import Driver, Statement
+from repositories.stats import StatsRepository
 from repositories.stray_blobs import StrayBlobRepository
 from repositories.summaries import SummaryRepository
 from repositories.tags import TagRepository
@@ -89,6 +95,11 @@ class UnitOfWork:
         return MessageRepository(self._driver, self.tenant_id)
 
     @cached_property
+    def session_messages(self) -> SessionMessages:
+        """What was said in sessions: stretches, votes, deleted turns."""
+        return SessionMessages(self._driver, self.tenant_id)
+
+    @cached_property
     def turns(self) -> TurnRepository:
         """Turns: opened, closed, found."""
         return TurnRepository(self._driver, self.tenant_id)
@@ -104,9 +115,29 @@ class UnitOfWork:
         return UsageRepository(self._driver, self.tenant_id)
 
     @cached_property
+    def session_retention(self) -> SessionRetention:
+        """The end of sessions nobody writes to."""
+        return SessionRetention(self._driver, self.tenant_id)
+
+    @cached_property
+    def quotas(self) -> QuotaRepository:
+        """Tokens of the day."""
+        return QuotaRepository(self._driver, self.tenant_id)
+
+    @cached_property
+    def stats(self) -> StatsRepository:
+        """Sums over sessions, by days."""
+        return StatsRepository(self._driver, self.tenant_id)
+
+    @cached_property
     def idempotency(self) -> IdempotencyRepository:
         """Answers kept for repeated calls."""
         return IdempotencyRepository(self._driver, self.tenant_id)
+
+    @cached_property
+    def model_listing(self) -> ModelListing:
+        """Assistants in brief, for the list of models."""
+        return ModelListing(self._connection, self.tenant_id)
 
     @cached_property
     def datasets(self) -> DatasetRepository:
@@ -147,6 +178,11 @@ class UnitOfWork:
     def file_links(self) -> FileLinkRepository:
         """Documents that were made of files."""
         return FileLinkRepository(self._connection, self.tenant_id)
+
+    @cached_property
+    def search_apps(self) -> SearchAppRepository:
+        """Search apps."""
+        return SearchAppRepository(self._connection, self.tenant_id)
 
     @cached_property
     def sections(self) -> SectionRepository:
@@ -246,6 +282,13 @@ class Database:
             yield TurnRepository(Driver(raw), tenant_id)
 
     @asynccontextmanager
+    async def quotas_alone(self, tenant_id: TenantId) -> AsyncGenerator[QuotaRepository, None]:
+        """Quotas without a unit: each of their methods is one statement and so one transaction."""
+        async with self._connection() as connection:
+            raw: Any = (await connection.get_raw_connection()).driver_connection
+            yield QuotaRepository(Driver(raw), tenant_id)
+
+    @asynccontextmanager
     async def dispatch(self) -> AsyncGenerator[DispatchRepository, None]:
         """A transaction of no tenant: finding keys and work.
 
@@ -320,6 +363,11 @@ class Database:
                 return connection
             await connection.invalidate()
             await connection.close()
+
+    @property
+    def url(self) -> str:
+        """Where it is, password and all: for those who need a connection of their own."""
+        return self._engine.url.render_as_string(hide_password=False)
 
     @property
     def connections_in_use(self) -> int:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -13,11 +13,13 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
 from app.domain.errors import Invalid
+from app.domain.limits import LimitsConfig
+from app.domain.principals import BotKind, Scope
 from app.domain.principals import Caller as Principal
-from app.domain.principals import KeyKind, Scope
 from app.engine.ask import Recognition
 from app.engine.turns import TurnEngine
 from app.security.authenticator import Authenticator
+from app.security.limits import Limits, StreamSlot
 from app.services.completions import Completions
 from app.wire import compat22
 from app.wire.errors import Dialect
@@ -37,32 +39,46 @@ class EdgeConfig:
     body_max_bytes: int = 8 * 1024 * 1024
     duplicate_dataset_name: Literal["rename", "reject"] = "rename"
     is_compat22: bool = False
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+
+
+_WITH_22 = (Dialect.NATIVE, Dialect.OPENAI_CHAT)  # what RAGFlow 0.22 has routes for
 
 
 class KeyedRoute(APIRoute):
     """A route that knows its caller before it reads the body (conversations.md 1.4: auth is checked first)."""
 
     dialect = Dialect.NATIVE
-    key_kind = KeyKind.API
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler with the check."""
         handle = super().get_route_handler()
         scope = self._scope()
         template = self.path
+        required = compat22.required_keys(template)
 
         async def keyed(request: Request) -> Response:
-            is_compat = getattr(request.state, "compat", False) and self.dialect is Dialect.NATIVE
+            is_compat = getattr(request.state, "compat", False) and self.dialect in _WITH_22
             request.state.dialect = Dialect.RAGFLOW_22 if is_compat else self.dialect
+            if is_compat and required:
+                compat22.check_required(await request.body(), required)
             authenticator: Authenticator = request.app.state.authenticator
-            caller = await authenticator.caller(request.headers.get("authorization"), self.key_kind)
+            caller = await self._find(authenticator, request.headers.get("authorization"))
             request.state.caller = caller
             structlog.contextvars.bind_contextvars(tenant=caller.tenant_id)
+            await _count(request, caller)
             caller.require(scope)
+            self._check_place(request, caller)
             response = await handle(request)
             return _worded_as_22(request.method, template, response) if is_compat else response
 
         return keyed
+
+    async def _find(self, authenticator: Authenticator, header: str | None) -> Principal:
+        return await authenticator.caller(header)
+
+    def _check_place(self, request: Request, caller: Principal) -> None:
+        """Refuse a caller whose key is for another place; an API key has none."""
 
     def _scope(self) -> Scope:
         named = (self.openapi_extra or {}).get("x-scope")
@@ -77,8 +93,78 @@ class OpenAIKeyedRoute(KeyedRoute):
     dialect = Dialect.OPENAI_CHAT
 
 
+class EmbedRoute(KeyedRoute):
+    """A route for pages: embed and visitor tokens open it, API keys do not (conversations.md 7.1).
+
+    A visitor comes from its origin, for a bot of `bot_kind`. Where the path names the bot, as `bot_parameter`, it is
+    checked here; a route that learns the bot's id otherwise calls `caller.require_bot(kind, id)`.
+    """
+
+    bot_kind: BotKind
+    bot_parameter: str | None = None
+
+    async def _find(self, authenticator: Authenticator, header: str | None) -> Principal:
+        return await authenticator.page_caller(header)
+
+    def _check_place(self, request: Request, caller: Principal) -> None:
+        caller.require_origin(request.headers.get("origin"))
+        caller.require_bot_kind(self.bot_kind)
+        if self.bot_parameter is not None:
+            caller.require_bot(self.bot_kind, request.path_params[self.bot_parameter])
+
+
+class ChatBotRoute(EmbedRoute):
+    """A route of an assistant on a page."""
+
+    bot_kind = BotKind.CHAT
+    bot_parameter = "dialog_id"
+
+
+class SearchBotRoute(EmbedRoute):
+    """A route of a search app on a page: calls `caller.require_bot(BotKind.SEARCH, search_id)` itself."""
+
+    bot_kind = BotKind.SEARCH
+
+
+class V1Route(KeyedRoute):
+    """A keyed route of `/v1`: failures in OpenAI's own envelope (openai.md 1.6)."""
+
+    dialect = Dialect.OPENAI
+
+
 SCOPE_CHAT: dict[str, Any] = {"x-scope": Scope.CHAT.value}
 SCOPE_READ: dict[str, Any] = {"x-scope": Scope.READ.value}
+
+
+async def _count(request: Request, caller: Principal) -> None:
+    """Count the call with its key; `routers/middleware.py` tells on every answer how the key stands.
+
+    Raises:
+        Limited: it is one too many (conversations.md 11).
+    """
+    limits: Limits = request.app.state.limits
+    standing = await limits.requests.enter((caller.tenant_id, caller.limit_key))
+    if standing is not None:
+        request.state.standing = standing
+        standing.check()
+
+
+async def take_stream(request: Request) -> None:
+    """Count one more open SSE stream of the caller's key; call it before anything is opened or stored.
+
+    Every route that answers with SSE does: `await call.take_stream()` where it has a `TurnCall`, else
+    `await take_stream(request)` or `dependencies=[Depends(take_stream)]`. Nothing has to be given back:
+    `routers/middleware.py` does when the response has ended, whatever way. A second call of the same request is free.
+
+    Raises:
+        Limited: the key has as many streams open as it may (conversations.md 11).
+    """
+    if getattr(request.state, "stream_slot", None) is not None:
+        return
+    caller: Principal = request.state.caller
+    limits: Limits = request.app.state.limits
+    slot: StreamSlot | None = await limits.streams.open((caller.tenant_id, caller.limit_key))
+    request.state.stream_slot = slot
 
 
 async def _caller(request: Request) -> Principal:
@@ -207,6 +293,10 @@ class TurnCall:
     completions: Completions
     edge: EdgeConfig
     recognition: Recognition
+
+    async def take_stream(self) -> None:
+        """Count one more open SSE stream; see `take_stream` of this module, and call it before the turn is opened."""
+        await take_stream(self.request)
 
 
 async def _turn_call(request: Request) -> TurnCall:

@@ -16,6 +16,7 @@ from routers.deps import OrjsonResponse
 log = structlog.get_logger()
 
 _MALFORMED = "Malformed JSON syntax: Missing commas/brackets or invalid encoding"
+_NO_OBJECT = "Request body must be a JSON object."
 _SHOWN = 125  # characters of a refused value that are shown (knowledge.md 0.4)
 
 
@@ -40,7 +41,10 @@ def answer(error: ParleyError, dialect: Dialect) -> Response:
 
 async def _parley_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ParleyError)  # noqa: S101 (the registration above)
-    return answer(error, _dialect(request))
+    dialect = _dialect(request)
+    if dialect is Dialect.RAGFLOW_22:
+        error = compat22.worded(error)
+    return answer(error, dialect)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -48,13 +52,31 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     problems = error.errors()
     first = problems[0]
     path = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
-    return answer(_refused(request, _told(problems), param=".".join(path) or None), _dialect(request))
+    param = ".".join(path) or None
+    if _dialect(request) is Dialect.OPENAI:
+        return answer(_v1_refusal(first, param), Dialect.OPENAI)
+    message = _told(problems)
+    if message == _NO_OBJECT and _dialect(request) is Dialect.RAGFLOW_22:
+        message = compat22.not_an_object(first["input"])
+    return answer(_refused(request, message, param=param), _dialect(request))
+
+
+def _v1_refusal(problem: Any, param: str | None) -> Invalid:
+    """Return what `/v1` says of the first field at fault (openai.md 1.6)."""
+    message = f"{param}: {problem['msg'].removeprefix('Value error, ')}" if param else _told([problem])
+    if problem["type"] == "missing":
+        return Invalid(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+    return (WrongType if problem["type"].endswith("_type") else BadArgument)(message, param=param)
 
 
 def _refused(request: Request, message: str, *, param: str | None = None) -> Invalid:
     """Bodies that a schema checks are refused as arguments, others for their types (knowledge.md 0.4)."""
-    is_strict = getattr(request.scope.get("route"), "path", None) in compat22.STRICT
+    is_strict = _template(request) in compat22.STRICT
     return BadArgument(message, param=param) if is_strict else WrongType(message, param=param)
+
+
+def _template(request: Request) -> str:
+    return getattr(request.scope.get("route"), "path", "")
 
 
 def _told(problems: Any) -> str:
@@ -62,7 +84,7 @@ def _told(problems: Any) -> str:
         if problem["type"] == "json_invalid":
             return _MALFORMED
         if tuple(problem["loc"]) == ("body",) and problem["type"] in ("model_attributes_type", "dict_type"):
-            return "Request body must be a JSON object."
+            return _NO_OBJECT
     return "\n".join(_line(problem) for problem in problems)
 
 
@@ -80,10 +102,16 @@ async def _http_exception(request: Request, error: Exception) -> Response:
         case 404:
             if dialect is Dialect.RAGFLOW_22:
                 return _unserved(compat22.not_found())
+            if dialect is Dialect.OPENAI:
+                return answer(Missing(f"Unknown request URL: {_call(request)}.", code="unknown_url"), dialect)
             return answer(Missing(f"Not Found: {request.url.path}"), dialect)
         case 405:
             if dialect is Dialect.RAGFLOW_22:
                 return _unserved(compat22.wrong_method())
+            if dialect is Dialect.OPENAI:
+                refused = answer(Invalid(f"Not allowed: {_call(request)}.", code="method_not_supported"), dialect)
+                refused.headers.update(error.headers or {})
+                return refused
             content = table.body(dialect, 102, "Method Not Allowed", table.OPENAI_TYPES[Kind.INVALID])
             return OrjsonResponse(content, 405, headers=error.headers)
         case status if status < 500:
@@ -92,10 +120,16 @@ async def _http_exception(request: Request, error: Exception) -> Response:
             return await _unexpected(request, error)
 
 
+def _call(request: Request) -> str:
+    return f"{request.method} {request.url.path}"
+
+
 def _unserved(message: str) -> Response:
     return OrjsonResponse(table.body(Dialect.RAGFLOW_22, 100, message, ""))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     log.error("request_failed", route=request.url.path, exc_info=error)
-    return answer(Broken(table.UNEXPECTED), _dialect(request))
+    dialect = _dialect(request)
+    is_22 = dialect is Dialect.RAGFLOW_22
+    return answer(Broken(compat22.exception(error, table.UNEXPECTED) if is_22 else table.UNEXPECTED), dialect)

@@ -3,6 +3,7 @@
 import re
 import secrets
 from time import perf_counter
+from typing import Any
 from urllib.parse import unquote
 
 import structlog
@@ -10,9 +11,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.errors import Broken, Invalid, ParleyError, TooLarge
+from app.domain.limits import Standing
+from app.security.limits import StreamSlot
 from app.telemetry.metrics import METRICS, Metrics
 from app.wire import compat22
 from app.wire.errors import UNEXPECTED, Dialect
+from app.wire.limits import limit_headers
 from routers.deps import EdgeConfig
 from routers.errors import answer
 
@@ -23,6 +27,9 @@ EXPOSED_HEADERS = (  # openai.md 1.3; a wildcard within a name is no thing brows
     "retry-after",
     "retry-after-ms",
     "x-should-retry",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
     "x-ratelimit-limit-requests",
     "x-ratelimit-remaining-requests",
     "x-ratelimit-reset-requests",
@@ -35,10 +42,12 @@ EXPOSED_HEADERS = (  # openai.md 1.3; a wildcard within a name is no thing brows
 )
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_OPENAI_PATH = re.compile(r"/v1/(?!system/|document/)|/api/v1/(?:chats|agents)_openai/")
+_V1_PATH = re.compile(r"/v1(?:/(?!(?:system|document|api|conversation|search)/)|$)")  # those are RAGFlow's
+_OPENAI_CHAT_PATH = re.compile(r"/api/v1/(?:chats|agents)_openai/")
 _DOUBLED = re.compile(rb"/{2,}")
 _MULTIPART_SLACK_BYTES = 1024 * 1024  # for the parts' own headers
 _DIFY_PATH = "/api/v1/dify/"
+_TOLD_HEADERS = (("retry", b"x-stainless-retry-count"), ("client_request_id", b"x-client-request-id"))  # openai.md 1.2
 _UNSEEN = frozenset({"/livez", "/readyz", "/metrics", "/v1/system/healthz", "/api/v1/system/healthz"})
 
 
@@ -56,16 +65,21 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         begun = perf_counter()
-        request_id = _request_id(scope)
+        is_v1 = _V1_PATH.match(scope["path"]) is not None
+        request_id = _new_request_id() if is_v1 else _request_id(scope)  # openai.md 1.2: unique, so never the caller's
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         is_compat = _take_prefix(scope) or _chosen(scope, default=self._is_compat22)
         state["compat"] = bool(is_compat)
-        is_openai = _OPENAI_PATH.match(scope["path"]) is not None
+        is_openai = is_v1 or _OPENAI_CHAT_PATH.match(scope["path"]) is not None
         native = Dialect.RAGFLOW_22 if is_compat else Dialect.NATIVE
         if scope["path"].startswith(_DIFY_PATH):
             native = Dialect.DIFY
-        state["dialect"] = Dialect.OPENAI_CHAT if is_openai else native
+        if is_v1:
+            native = Dialect.OPENAI
+        elif is_openai and not is_compat:
+            native = Dialect.OPENAI_CHAT
+        state["dialect"] = native
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         status, head_s, is_stream = 0, 0.0, False
@@ -79,6 +93,10 @@ class RequestContext:
                 headers.append((b"x-request-id", request_id.encode()))
                 if is_openai:
                     headers.append((b"openai-processing-ms", b"%d" % (head_s * 1000)))
+                standing: Standing | None = state.get("standing")
+                if standing is not None:
+                    headers += limit_headers(standing, is_openai=is_openai)
+                    headers.append((b"openai-version", b"2020-10-01"))
                 if any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers):
                     is_stream = True
                     self._metrics.streams_open.inc()
@@ -88,6 +106,9 @@ class RequestContext:
         try:
             await self._app(scope, receive, send_with_id)
         finally:
+            slot: StreamSlot | None = state.get("stream_slot")
+            if slot is not None:
+                slot.release()
             if is_stream:
                 self._metrics.streams_open.dec()
             self._told(scope, status, head_s, perf_counter() - begun, is_stream=is_stream)
@@ -99,9 +120,12 @@ class RequestContext:
         if template:
             self._metrics.request_seconds.labels(template).observe(head_s)
         caller = scope["state"].get("caller")
-        fields = {"stream_ms": round(whole_s * 1000, 1)} if is_stream else {}
+        fields: dict[str, Any] = {"stream_ms": round(whole_s * 1000, 1)} if is_stream else {}
         if caller is not None:
             fields["tenant"] = caller.tenant_id
+        for name, header in _TOLD_HEADERS:
+            if (value := _header(scope, header)) is not None:
+                fields[name] = value[:128].decode("latin-1")
         told = log.debug if template in _UNSEEN else log.info
         told(
             "request",
@@ -159,11 +183,16 @@ class Edge:
                 log.error("request_failed", route=route_template(scope), exc_info=error)
             if has_begun:
                 raise
-            failure = Broken(UNEXPECTED)
+            failure = Broken(_unexpected(scope, error))
         if body.is_over and not has_begun:
             failure = body.refusal
         if failure is not None:
             await answer(failure, scope["state"]["dialect"])(scope, body.receive, send)
+
+
+def _unexpected(scope: Scope, error: Exception) -> str:
+    is_22 = scope["state"]["dialect"] is Dialect.RAGFLOW_22
+    return compat22.exception(error, UNEXPECTED) if is_22 else UNEXPECTED
 
 
 class _Body:
@@ -219,6 +248,10 @@ def _request_id(scope: Scope) -> str:
     given = _header(scope, b"x-request-id")
     if given is not None and _SANE_ID.fullmatch(given):
         return given.decode()
+    return _new_request_id()
+
+
+def _new_request_id() -> str:
     return f"req_{secrets.token_hex(16)}"
 
 

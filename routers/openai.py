@@ -5,8 +5,10 @@ from fastapi import APIRouter, Response
 from app.domain.events import Done, Stopped
 from app.domain.ids import ChatId
 from app.services.completions import Conversation, Overrides
+from app.wire.compat22 import without_aliases
 from app.wire.openai_chat import OpenAIChatStream, completion_body
 from routers.deps import SCOPE_CHAT, OpenAIKeyedRoute, OrjsonResponse, TurnCallDep
+from routers.openai_22 import await_22, speaks_22, stream_22
 from routers.responses import ERRORS
 from routers.streaming import await_turn, stream_turn
 from schemas.completions import OpenAIChatCreate
@@ -14,19 +16,28 @@ from schemas.completions import OpenAIChatCreate
 router = APIRouter(prefix="/api/v1", route_class=OpenAIKeyedRoute, tags=["OpenAI"], responses=ERRORS)
 
 
+@router.post("/openai/{chat_id}/chat/completions", openapi_extra=SCOPE_CHAT, response_model=None)
 @router.post("/chats_openai/{chat_id}/chat/completions", openapi_extra=SCOPE_CHAT, response_model=None)
 async def complete_chat(chat_id: ChatId, body: OpenAIChatCreate, call: TurnCallDep) -> Response:
     """Answer the last message of a conversation that the caller keeps; no session is read or written."""
+    if body.is_streaming:
+        await call.take_stream()
+    fields = body.shown_metadata()
     conversation = _conversation(body, call.completions.known_model(body.model or ""))
     turn_id, ask = await call.completions.stateless(call.caller, chat_id, conversation, call.recognition)
     model = body.model or ""
     if body.is_streaming:
         has_usage = body.stream_options is not None and body.stream_options.include_usage is True
         writer = OpenAIChatStream(
-            turn_id, model, ask.prompt_version, has_reference=body.has_reference, has_usage_chunk=has_usage
+            turn_id,
+            model,
+            ask.prompt_version,
+            has_reference=body.has_reference,
+            has_usage_chunk=has_usage,
+            metadata_fields=fields,
         )
-        return await stream_turn(call, turn_id, writer)
-    answer = await await_turn(call, turn_id)
+        return await (stream_22(call, turn_id, writer) if speaks_22(call) else stream_turn(call, turn_id, writer))
+    answer = await (await_22(call, turn_id) if speaks_22(call) else await_turn(call, turn_id))
     assert answer.started is not None  # noqa: S101 (every turn starts)
     assert isinstance(answer.ending, Done | Stopped)  # noqa: S101 (a failure was raised, a turn always ends)
     content = completion_body(
@@ -38,9 +49,11 @@ async def complete_chat(chat_id: ChatId, body: OpenAIChatCreate, call: TurnCallD
         answer.reasoning,
         answer.ending,
         has_reference=body.has_reference,
+        metadata_fields=fields,
     )
     call.engine.delivered(call.recognition, call.caller.tenant_id, turn_id)
-    return OrjsonResponse(content, headers={"X-Turn-Id": turn_id})
+    shown = without_aliases(content) if speaks_22(call) else content
+    return OrjsonResponse(shown, headers={"X-Turn-Id": turn_id})
 
 
 def _conversation(body: OpenAIChatCreate, model: str | None) -> Conversation:

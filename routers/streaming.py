@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import anyio
@@ -21,7 +21,7 @@ from app.domain.errors import (
     UpstreamRefused,
     UpstreamTimeout,
 )
-from app.domain.events import Done, Failed, Numbered, ReasoningPiece, RetrievalDone, Stopped, TurnStarted
+from app.domain.events import Done, Failed, Numbered, ReasoningPiece, RetrievalDone, Stopped, TurnEvent, TurnStarted
 from app.domain.ids import TenantId, TurnId
 from app.domain.models import Usage
 from app.engine.follow import follow
@@ -62,6 +62,7 @@ class Answer:
     found: RetrievalDone | None = None
     reasoning: str = ""
     ending: Done | Stopped | Failed | None = None
+    events: list[TurnEvent] = field(default_factory=list[TurnEvent])
 
 
 async def stream_turn(call: TurnCall, turn_id: TurnId, writer: Writer) -> EventStream:
@@ -139,6 +140,7 @@ async def _gathered(engine: TurnEngine, tenant_id: TenantId, turn_id: TurnId) ->
     async with aclosing(follow(engine, tenant_id, turn_id)) as events:
         async for batch in events:
             for _, event in batch:
+                answer.events.append(event)
                 match event:
                     case TurnStarted():
                         answer.started = event

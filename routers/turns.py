@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 
 from app.domain.errors import Invalid
 from app.domain.ids import TenantId, TurnId
@@ -13,7 +13,7 @@ from app.engine.turns import TurnEngine
 from app.wire.envelope import success
 from app.wire.native_stream import NativeStream
 from app.wire.turns import turn_object
-from routers.deps import SCOPE_CHAT, Caller, Edge, Engine, KeyedRoute
+from routers.deps import SCOPE_CHAT, Caller, Edge, Engine, KeyedRoute, take_stream
 from routers.event_stream import EventStream
 from routers.responses import ERRORS
 from routers.streaming import respond
@@ -32,7 +32,7 @@ async def get_turn(turn_id: TurnId, caller: Caller, engine: Engine) -> dict[str,
     return success(turn_object(await engine.get(caller.tenant_id, turn_id)))
 
 
-@router.get("/turns/{turn_id}/events", response_class=EventStream, status_code=200)
+@router.get("/turns/{turn_id}/events", response_class=EventStream, status_code=200, dependencies=[Depends(take_stream)])
 async def follow_turn(
     turn_id: TurnId,
     caller: Caller,
@@ -45,12 +45,14 @@ async def follow_turn(
 
     Events are those of the native stream, each with its number as `id:`.
     """
-    seen = after if after is not None else _number(last_event_id)
+    seen = after if after is not None else event_number(last_event_id)
     await engine.get(caller.tenant_id, turn_id)
-    return respond(_rest(engine, caller.tenant_id, turn_id, seen), edge, turn_id)
+    return respond(rest_of_turn(engine, caller.tenant_id, turn_id, seen), edge, turn_id)
 
 
-async def _rest(engine: TurnEngine, tenant_id: TenantId, turn_id: TurnId, seen: int) -> AsyncGenerator[bytes, None]:
+async def rest_of_turn(
+    engine: TurnEngine, tenant_id: TenantId, turn_id: TurnId, seen: int
+) -> AsyncGenerator[bytes, None]:
     """Yield the bytes after event `seen`, the same as a follower from the start got there."""
     writer = NativeStream(turn_id, has_ids=True)
     async with aclosing(follow(engine, tenant_id, turn_id, seen=seen)) as events:
@@ -68,7 +70,12 @@ async def stop_turn(turn_id: TurnId, caller: Caller, engine: Engine) -> dict[str
     return success(turn_object(await engine.ended(caller.tenant_id, turn_id, timeout_s=5.0)))
 
 
-def _number(last_event_id: str | None) -> int:
+def event_number(last_event_id: str | None) -> int:
+    """Return the number of the last event that a browser has seen.
+
+    Raises:
+        Invalid: it is none.
+    """
     if not last_event_id:
         return 0
     if not last_event_id.isdecimal() or int(last_event_id[:11]) > _MOST:

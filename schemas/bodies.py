@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, WithJsonSchema, model_validator
 
-from app.domain.errors import Invalid
+from app.domain.errors import WrongType
 from schemas.fields import RequestBody
 
 
@@ -30,7 +30,7 @@ def _parsed(body: bytes) -> Any:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Invalid("Malformed JSON syntax: Missing commas/brackets or invalid encoding") from error
+        raise WrongType("Malformed JSON syntax: Missing commas/brackets or invalid encoding") from error
     return {} if value is None else value
 
 

@@ -12,6 +12,8 @@ _SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 _COUNT = {"type": "integer", "minimum": 1}
 _OBJECT = {"type": "object", "additionalProperties": True}
 
+_SECRET = {"type": "string", "description": "Stored sealed, shown as `***`; `***` leaves it, an empty text drops it."}
+
 _SETTING = {
     "temperature": _NUMBER,
     "top_p": _NUMBER,
@@ -34,7 +36,8 @@ _CONFIG = {
     "keyword": {"type": "boolean"},
     "cross_languages": {"type": "array", "items": _TEXT},
     "reasoning": {"anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 0, "maximum": 4}]},
-    "tavily_api_key": {"type": "string", "writeOnly": True},
+    "tavily_api_key": _SECRET,
+    "querit_api_key": _SECRET,
 }
 _RETRIEVAL = {"similarity_threshold": _SHARE, "top_n": _COUNT, "top_k": _COUNT}
 _PROMPT = {
@@ -71,6 +74,8 @@ class ChatBody(LooseBody):
     llm_setting: Annotated[Any, WithJsonSchema({**_OBJECT, "properties": _SETTING})] = None
     prompt: Annotated[Any, WithJsonSchema({**_OBJECT, "properties": _PROMPT})] = None
     prompt_config: Annotated[Any, WithJsonSchema({**_OBJECT, "properties": _PROMPT_CONFIG})] = None
+    do_refer: Annotated[Any, _text("Stored only.")] = None
+    show_quotation: Annotated[Any, _text("The same as `do_refer`.")] = None
     meta_data_filter: Annotated[Any, WithJsonSchema(_OBJECT)] = None
     similarity_threshold: Annotated[Any, WithJsonSchema(_SHARE)] = None
     vector_similarity_weight: Annotated[Any, WithJsonSchema(_SHARE)] = None

@@ -1,13 +1,16 @@
 """Bodies of questions: in a session, and as OpenAI clients send them."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, WithJsonSchema
 
-from app.domain.errors import Invalid
+from app.domain.errors import BadArgument, Invalid
 from app.domain.models import ChatMessage
 from schemas.bodies import LooseBody
 from schemas.fields import RequestBody
+
+AnyObject = Annotated[Any, WithJsonSchema({"type": ["object", "null"]})]
+"""An object that is checked where it is read."""
 
 VariableValue = str | int | float | bool | None
 
@@ -25,8 +28,27 @@ class CompletionCreate(LooseBody):
     quote: bool | None = Field(default=None, description="Citations, if the assistant has them on too.")
     doc_ids: str | list[str] | None = Field(default=None, description="Search these documents only.")
     kb_ids: list[str] | None = Field(default=None, description="Datasets searched besides the assistant's.")
-    metadata_condition: dict[str, Any] | None = None
-    messages: list[dict[str, Any]] | None = Field(default=None, description="The last one is the question.")
+    metadata_condition: AnyObject = None
+    messages: Annotated[Any, WithJsonSchema({"type": ["array", "null"], "items": {"type": "object"}})] = Field(
+        default=None, description="The last one is the question; it may name its own `doc_ids`."
+    )
+    conversation_id: str | None = Field(default=None, description="Another word for `session_id`.")
+    chat_id: str | None = Field(default=None, description="The assistant, where the path does not name it.")
+    pass_all_history_messages: bool | None = Field(
+        default=None, description="`messages` replace what was said in the session."
+    )
+    pass_all_history: bool | None = None
+    store_history_messages: bool | None = Field(
+        default=None, description="False: the session learns nothing of this call; needs `pass_all_history_messages`."
+    )
+    store_history: bool | None = None
+    files: Annotated[Any, WithJsonSchema({"type": ["array", "null"], "items": {}})] = Field(
+        default=None, description="Kept beside the question."
+    )
+    reasoning: Annotated[Any, WithJsonSchema({"type": ["boolean", "integer", "null"]})] = Field(
+        default=None, description="Research before the answer: a boolean, or a degree from 0 to 4."
+    )
+    internet: bool | None = Field(default=None, description="False keeps the assistant off the web.")
     llm_id: str | None = Field(default=None, description="Model for this call.")
     temperature: float | None = None
     top_p: float | None = None
@@ -47,18 +69,97 @@ class CompletionCreate(LooseBody):
         """Whether each event holds the whole text so far (4.5)."""
         return self.legacy is True or self.stream_mode == "cumulative"
 
+    @property
+    def session(self) -> str | None:
+        """The session that goes on, under either name."""
+        return self.session_id or self.conversation_id
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is neither a question nor a list of messages."""
+        return self.question is None and self.messages is None
+
     def text(self) -> str | None:
-        """Return the question, from `question` or the last of `messages`."""
+        """Return the question, from `question` or the last of `messages`.
+
+        Raises:
+            BadArgument: the messages are of a wrong shape.
+        """
         if self.question is not None or self.messages is None:
             return self.question
-        if not self.messages:
-            raise Invalid("`messages` must be a non-empty list.", param="messages")
-        for message in self.messages:
-            if "role" not in message or "content" not in message:
-                raise Invalid("Every item in `messages` must include `role` and `content`.", param="messages")
-        if self.messages[-1]["role"] != "user":
-            raise Invalid("The last message must be from user.", param="messages")
-        return content_text(self.messages[-1]["content"])
+        return content_text(self._messages()[-1]["content"])
+
+    def said_before(self) -> tuple[ChatMessage, ...]:
+        """Return what `messages` say before the question, from the first question on; without system messages.
+
+        Raises:
+            BadArgument: the messages are of a wrong shape.
+        """
+        if self.messages is None or self.question is not None:
+            return ()
+        said = [
+            ChatMessage(role=message["role"], content=content_text(message["content"]))
+            for message in self._messages()[:-1]
+            if message["role"] in ("user", "assistant")
+        ]
+        first = next((index for index, message in enumerate(said) if message.role == "user"), len(said))
+        return tuple(said[first:])
+
+    def history(self) -> tuple[ChatMessage, ...] | None:
+        """Return what replaces the history of the session; None keeps it.
+
+        Raises:
+            BadArgument: the session shall learn nothing, and go on from what it holds.
+        """
+        is_whole = self._either(self.pass_all_history_messages, self.pass_all_history, default=False)
+        if not is_whole and not self.is_stored:
+            message = "`pass_all_history_messages` must be true when `store_history_messages` is false."
+            raise BadArgument(message, param="pass_all_history_messages")
+        return self.said_before() if is_whole and self.messages is not None and self.question is None else None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the session keeps question and answer."""
+        return self._either(self.store_history_messages, self.store_history, default=True)
+
+    def research(self) -> bool | int | None:
+        """Return the degree of reasoning; None leaves it to the assistant."""
+        if self.reasoning is not None and (not isinstance(self.reasoning, bool | int) or not 0 <= self.reasoning <= 4):
+            raise Invalid("`reasoning` must be a boolean or an integer from 0 to 4.", param="reasoning")
+        found: bool | int | None = self.reasoning
+        return found
+
+    def condition(self) -> dict[str, Any] | None:
+        """Return the metadata condition."""
+        return metadata_condition(self.metadata_condition)
+
+    def extras(self) -> dict[str, Any] | None:
+        """Return what is kept beside the question: its files, and the documents it was about."""
+        files = self._last().get("files") if self.files is None else self.files
+        if files is not None and not isinstance(files, list):
+            raise Invalid("`files` should be a list.", param="files")
+        kept: dict[str, Any] = {"files": files or [], "doc_ids": list(self.documents())}
+        return {name: value for name, value in kept.items() if value} or None
+
+    def _messages(self) -> list[dict[str, Any]]:
+        messages: Any = self.messages
+        if not isinstance(messages, list) or not messages:
+            raise BadArgument("`messages` must be a non-empty list.", param="messages")
+        if not all(isinstance(message, dict) for message in messages):
+            raise BadArgument("Every item in `messages` must be an object.", param="messages")
+        if not all(message.get("role") and message.get("content") is not None for message in messages):
+            raise BadArgument("Every item in `messages` must include `role` and `content`.", param="messages")
+        if not any(message["role"] == "user" for message in messages):
+            raise BadArgument("`messages` must contain a user message.", param="messages")
+        if messages[-1]["role"] != "user":
+            raise BadArgument("The last message must be from user.", param="messages")
+        return messages
+
+    def _last(self) -> dict[str, Any]:
+        return self._messages()[-1] if self.messages is not None and self.question is None else {}
+
+    def _either(self, long: bool | None, short: bool | None, *, default: bool) -> bool:
+        return next((value for value in (long, short) if value is not None), default)
 
     def session_name(self) -> str:
         """Return the name of a session that begins with this call."""
@@ -67,9 +168,13 @@ class CompletionCreate(LooseBody):
         return self.name or "New session"
 
     def documents(self) -> tuple[str, ...]:
-        """Return the documents searched, from a list or a comma-separated string."""
-        given = self.doc_ids.split(",") if isinstance(self.doc_ids, str) else self.doc_ids or []
-        return tuple(one.strip() for one in given if one.strip())
+        """Return the documents searched: those of the last message, else the call's; a list, or joined by commas."""
+        given = self._last().get("doc_ids") or self.doc_ids or []
+        if isinstance(given, str):
+            given = given.split(",")
+        if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+            raise Invalid("`doc_ids` should be a list of ids, or ids joined by commas.", param="doc_ids")
+        return tuple(dict.fromkeys(one.strip() for one in given if one.strip()))
 
     def variables(self) -> dict[str, VariableValue]:
         """Return the prompt variables: every key that means nothing else."""
@@ -82,12 +187,19 @@ class CompletionCreate(LooseBody):
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
-RESERVED = frozenset({
-    "tenant_id", "dialog", "tools", "toolcall_session", "knowledge", "date", "pass_all_history_messages",
-    "pass_all_history", "store_history_messages", "store_history", "files", "reasoning", "internet", "chat_id",
-    "conversation_id",
-})  # fmt: skip
-"""Keys that are never variables (conversations.md 4.1)."""
+RESERVED = frozenset({"tenant_id", "dialog", "tools", "toolcall_session", "knowledge", "date"})
+"""Keys that are never variables, beside the fields of the body (conversations.md 4.1)."""
+
+
+def metadata_condition(sent: Any) -> dict[str, Any] | None:
+    """Return a metadata condition as it was sent.
+
+    Raises:
+        Invalid: it is no object.
+    """
+    if sent is not None and not isinstance(sent, dict):
+        raise Invalid("metadata_condition must be an object.", param="metadata_condition")
+    return sent
 
 
 class StreamOptions(RequestBody):
@@ -100,12 +212,15 @@ class OpenAIChatCreate(LooseBody):
     """Body of `POST /chats_openai/{chat_id}/chat/completions` (conversations.md 5.1)."""
 
     model: str | None = Field(default=None, description="`model` or unknown: the assistant's own.", examples=["model"])
-    messages: list[Any] | None = Field(default=None, examples=[[{"role": "user", "content": "How?"}]])
+    messages: Annotated[Any, WithJsonSchema({"type": ["array", "null"], "items": {"type": "object"}})] = Field(
+        default=None, examples=[[{"role": "user", "content": "How?"}]]
+    )
     stream: bool | None = Field(default=None, description="SSE (default) or one JSON answer.")
     stream_options: StreamOptions | None = None
     reference: bool | None = Field(default=None, description="Citations and references in the reply.")
-    extra_body: dict[str, Any] | None = None
-    metadata_condition: dict[str, Any] | None = None
+    extra_body: AnyObject = None
+    reference_metadata: AnyObject = None
+    metadata_condition: AnyObject = None
     variables: dict[str, Any] | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -124,14 +239,34 @@ class OpenAIChatCreate(LooseBody):
     @property
     def has_reference(self) -> bool:
         """Whether citations are wanted, at top level or in a literal `extra_body`."""
-        return self.reference is True or (self.extra_body or {}).get("reference") is True
+        return self.reference is True or self._nested("reference") is True
+
+    def shown_metadata(self) -> frozenset[str] | None:
+        """Return which metadata of documents stands beside references; None shows none, empty shows all.
+
+        Raises:
+            Invalid: it is of a wrong shape.
+        """
+        wanted = self.reference_metadata if self.reference_metadata is not None else self._nested("reference_metadata")
+        if wanted is None:
+            return None
+        if not isinstance(wanted, dict):
+            raise Invalid("reference_metadata must be an object.", param="reference_metadata")
+        fields = wanted.get("fields")
+        if fields is not None and not isinstance(fields, list):
+            raise Invalid("reference_metadata.fields must be an array.", param="reference_metadata.fields")
+        if wanted.get("include") is not True:
+            return None
+        return frozenset(each for each in fields or () if isinstance(each, str))
 
     def condition(self) -> dict[str, Any] | None:
         """Return the metadata condition, at top level or in a literal `extra_body`."""
-        nested = (self.extra_body or {}).get("metadata_condition")
-        if nested is not None and not isinstance(nested, dict):
-            raise Invalid("metadata_condition must be an object.", param="metadata_condition")
-        return self.metadata_condition or nested
+        return metadata_condition(self.metadata_condition) or metadata_condition(self._nested("metadata_condition"))
+
+    def _nested(self, name: str) -> Any:
+        if self.extra_body is not None and not isinstance(self.extra_body, dict):
+            raise Invalid("extra_body must be an object.", param="extra_body")
+        return (self.extra_body or {}).get(name)
 
     def conversation(self) -> list[ChatMessage]:
         """Return what was said, without system messages and leading answers; the last is the question.
@@ -141,7 +276,9 @@ class OpenAIChatCreate(LooseBody):
         """
         missing = [name for name in ("model", "messages") if getattr(self, name) is None]
         if missing:
-            raise Invalid(f"required argument are missing: {','.join(missing)}; ", param=missing[0])
+            raise BadArgument(f"required argument are missing: {','.join(missing)}; ", param=missing[0])
+        if not isinstance(self.messages, list):
+            raise Invalid("messages must be an array.", param="messages")
         if not self.messages:
             raise Invalid("You have to provide messages.", param="messages")
         if self.n is not None and self.n != 1:

@@ -7,6 +7,8 @@ from pydantic import WithJsonSchema
 from schemas.bodies import LooseBody
 
 _Name = Annotated[Any, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 255})]
+_Text = Annotated[Any, WithJsonSchema({"type": "string"})]
+_Bool = Annotated[Any, WithJsonSchema({"type": "boolean"})]
 _UserId = Annotated[Any, WithJsonSchema({"type": "string", "description": "Your own name for who is talking."})]
 
 
@@ -22,3 +24,32 @@ class SessionUpdate(LooseBody):
 
     name: _Name = None
     user_id: _UserId = None
+
+
+class FeedbackBody(LooseBody):
+    """Body of `PUT /chats/{chat_id}/sessions/{session_id}/messages/{message_id}/feedback`."""
+
+    thumbup: _Bool = None
+    feedback: _Text = None
+
+
+class ForkBody(LooseBody):
+    """Body of `POST /chats/{chat_id}/sessions/{session_id}/fork`: where the new session begins, and its name."""
+
+    message_id: _Text = None
+    name: _Name = None
+    user_id: _UserId = None
+
+
+class MessageDeletion(LooseBody):
+    """Body of `POST /v1/conversation/delete_msg`."""
+
+    conversation_id: _Text = None
+    message_id: _Text = None
+
+
+class MessageVote(MessageDeletion):
+    """Body of `POST /v1/conversation/thumbup`."""
+
+    thumbup: _Bool = None
+    feedback: _Text = None

@@ -104,8 +104,9 @@ async def parts_of(
     edge: EdgeConfig | None = None,
     engine: EngineConfig | None = None,
     patience: Patience | None = None,
+    entries: Sequence[ModelEntry] = (),
 ) -> AsyncGenerator[Parts, None]:
-    """Join the parts of one process; its only chat model is the scripted upstream."""
+    """Join the parts of one process; its default chat model is the scripted upstream, more come as `entries`."""
     database = Database(create_engine(urls.app, pool_size=10))
     entry = ModelEntry(
         name=MODEL, provider="tests", kind="chat", base_url=upstream.base_url, api_key="upstream-secret", default=True
@@ -120,7 +121,7 @@ async def parts_of(
             yield assemble(
                 database=database,
                 listener=Listener(urls.app),
-                catalogue=factory.catalogue([entry]),
+                catalogue=factory.catalogue([entry, *entries]),
                 blobs=BlobStore.at((folder / "blobs").as_uri()),
                 pepper=PEPPER,
                 counter=counter,
@@ -144,13 +145,14 @@ async def served(
     edge: EdgeConfig | None = None,
     engine: EngineConfig | None = None,
     patience: Patience | None = None,
+    entries: Sequence[ModelEntry] = (),
 ) -> AsyncGenerator[Service, None]:
     """Serve on a free port of this machine."""
     structlog.configure(
         processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
     )
-    async with parts_of(urls, upstream, folder, edge=edge, engine=engine, patience=patience) as parts:
+    async with parts_of(urls, upstream, folder, edge=edge, engine=engine, patience=patience, entries=entries) as parts:
         app = build_app(parts)
         async with running(parts), on_a_socket(app) as base_url:
             yield Service(base_url=base_url, parts=parts, app=app, database=parts.database, upstream=upstream)
@@ -255,6 +257,9 @@ class ServedProcess:
             "PARLEY_LLM_API_KEY": "upstream-secret",
             "PARLEY_LLM_MODEL": MODEL,
             "PARLEY_LOG_FORMAT": "json",
+            "PARLEY_RATE_LIMIT": "0",  # tests of limits say otherwise
+            "PARLEY_MAX_STREAMS": "0",
+            "PARLEY_MAX_SESSION_MESSAGES": "0",
             "PYTHONPATH": str(Path(__file__).parent.parent),
             **self.settings,
         }

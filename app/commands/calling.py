@@ -1,8 +1,10 @@
 """What the commands that go through the API share: where the service is, with which key, and what its answers mean."""
 
 import os
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import httpx
@@ -15,6 +17,32 @@ from app.settings import Settings, read_settings
 
 Url = Annotated[str | None, typer.Option(help="Where the service is; else this machine, at PARLEY_PORT.")]
 Key = Annotated[str | None, typer.Option(help="An API key; else PARLEY_API_KEY, else the one in the data directory.")]
+
+
+_TRIES = 5
+_LONGEST_WAIT_S = 60.0
+
+
+class Patient(httpx.BaseTransport):
+    """Sends a request again when the service says that there were too many, after as long as it says."""
+
+    def __init__(self, transport: httpx.BaseTransport) -> None:
+        self._transport = transport
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the answer; the refusal when it stays one."""
+        for _ in range(_TRIES - 1):
+            response = self._transport.handle_request(request)
+            after = response.headers.get("retry-after", "")
+            if response.status_code != HTTPStatus.TOO_MANY_REQUESTS or not after.isdecimal():
+                return response
+            response.close()
+            time.sleep(min(_LONGEST_WAIT_S, float(after)))
+        return self._transport.handle_request(request)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
 
 
 class Api:
@@ -70,7 +98,8 @@ def api(url: str | None, key: str | None) -> Generator[Api, None, None]:
     settings = read_settings()
     base = (url or address_of(settings.host, settings.port)).rstrip("/")
     headers = {"Authorization": f"Bearer {key or known_key(settings)}"}
-    with httpx.Client(base_url=f"{base}/api/v1", headers=headers, timeout=60, trust_env=False) as client:
+    transport = Patient(httpx.HTTPTransport(trust_env=False))
+    with httpx.Client(base_url=f"{base}/api/v1", headers=headers, timeout=60, transport=transport) as client:
         try:
             yield Api(client)
         except httpx.ConnectError:

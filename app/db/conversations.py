@@ -17,6 +17,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from app.db.metadata import Moment, metadata, tenant_column
 
+_IS_LIVE = text("deleted_at IS NULL")
+
 chats = Table(
     "chats",
     metadata,
@@ -40,9 +42,12 @@ chats = Table(
     Column("updated_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
     Column("deleted_at", Moment),
     Column("secrets", LargeBinary),  # sealed: keys of web search providers
+    Column("sessions_since", Moment),  # sessions made until then were deleted all at once
     ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], ondelete="CASCADE"),
     Index("uq_chats_name", "tenant_id", text("lower(name)"), unique=True, postgresql_where=text("deleted_at IS NULL")),
     Index("ix_chats_created", "tenant_id", "created_at", "id"),
+    Index("ix_chats_updated", "tenant_id", "updated_at", "id", postgresql_where=text("deleted_at IS NULL")),
+    Index("ix_chats_named", "tenant_id", "name", "id", postgresql_where=text("deleted_at IS NULL")),
 )
 
 chat_datasets = Table(
@@ -78,12 +83,13 @@ sessions = Table(
     Column("updated_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
     Column("deleted_at", Moment),
     ForeignKeyConstraint(["tenant_id", "chat_id"], ["chats.tenant_id", "chats.id"], ondelete="CASCADE"),
-    Index("ix_sessions_chat", "tenant_id", "chat_id", "created_at", "id"),
-    Index("ix_sessions_updated", "tenant_id", "chat_id", "updated_at", "id"),
-    Index("ix_sessions_name", "tenant_id", "chat_id", "name", "id"),
-    Index("ix_sessions_user", "tenant_id", "chat_id", "user_id", "created_at", "id"),
-    Index("ix_sessions_day", "tenant_id", "created_at"),
-    Index("ix_sessions_idle", "updated_at"),
+    Index("ix_sessions_chat", "tenant_id", "chat_id", "created_at", "id", postgresql_where=_IS_LIVE),
+    Index("ix_sessions_updated", "tenant_id", "chat_id", "updated_at", "id", postgresql_where=_IS_LIVE),
+    Index("ix_sessions_name", "tenant_id", "chat_id", "name", "created_at", "id", postgresql_where=_IS_LIVE),
+    Index("ix_sessions_user", "tenant_id", "chat_id", "user_id", "created_at", "id", postgresql_where=_IS_LIVE),
+    Index("ix_sessions_day", "tenant_id", "created_at", postgresql_where=_IS_LIVE),
+    Index("ix_sessions_idle", "updated_at", postgresql_where=_IS_LIVE),
+    Index("ix_sessions_ended", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
 )
 
 session_counts = Table(
@@ -94,6 +100,25 @@ session_counts = Table(
     Column("slot", Integer, primary_key=True),  # of 16, so that sessions that begin at once do not wait for each other
     Column("sessions", BigInteger, nullable=False),
     ForeignKeyConstraint(["tenant_id", "chat_id"], ["chats.tenant_id", "chats.id"], ondelete="CASCADE"),
+)
+
+# Names and ids of sessions, for the index that keywords are looked up in; kept by triggers, not by every turn's write.
+session_labels = Table(
+    "session_labels",
+    metadata,
+    tenant_column(),
+    Column("session_id", Text, primary_key=True),
+    Column("chat_id", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    ForeignKeyConstraint(["tenant_id", "session_id"], ["sessions.tenant_id", "sessions.id"], ondelete="CASCADE"),
+    Index(
+        "ix_session_labels_label",
+        "tenant_id",
+        "chat_id",
+        "label",
+        postgresql_using="gin",
+        postgresql_ops={"label": "gin_trgm_ops"},
+    ),
 )
 
 turns = Table(

@@ -32,9 +32,22 @@ quota_days = Table(
     "quota_days",
     metadata,
     tenant_column(),
-    Column("subject", Text, primary_key=True),  # a key's id, or '' for the tenant
     Column("day", Date, primary_key=True),
+    Column("subject", Text, primary_key=True),  # a key's id, or '' for the tenant
     Column("used", BigInteger, nullable=False),
-    Column("reserved", BigInteger, nullable=False),
     ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], ondelete="CASCADE"),
+    Index("ix_quota_days_day", "day"),
+)
+
+quota_reservations = Table(
+    "quota_reservations",
+    metadata,
+    tenant_column(),
+    Column("id", Text, primary_key=True),  # a turn's, or that of one model call
+    Column("subject", Text, primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("process_id", Text, nullable=False),  # it counts while this process lives
+    ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], ondelete="CASCADE"),
+    Index("ix_quota_reservations_subject", "tenant_id", "subject", "day"),
 )

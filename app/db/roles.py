@@ -23,8 +23,8 @@ EXTENSIONS = ("vector", "pg_trgm", "btree_gin")  # not every build trusts a data
 
 # Row-level security keeps an index from being asked a question before the wall is checked, unless the question can
 # tell nothing about rows it refuses. `tsvector @@ tsquery` returns true or false and its errors name no row, so it is
-# one, and so is `ILIKE`; saying so lets searches use the text index (42 ms without, 2 ms with it, over 25,000 chunks). Where no superuser
-# can say it, searches are right but read the dataset's chunks.
+# one, and so is `ILIKE`; saying so lets searches use the text indexes (42 ms without, 2 ms with it, over 25,000
+# chunks). Where no superuser can say it, searches are right but read the dataset's chunks.
 LEAKPROOF = ("ts_match_vq(tsvector, tsquery)", "texticlike(text, text)")
 
 _ROLES_LOCK = 7_012_027_101_120  # one process makes roles at a time; any fixed number

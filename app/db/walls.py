@@ -14,6 +14,8 @@ DISPATCH_GRANTS: dict[str, tuple[str, ...]] = {
     "api_keys": ("SELECT", "DELETE"),
     "rate_windows": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "open_streams": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "quota_days": ("SELECT (tenant_id, day)", "DELETE"),
+    "quota_reservations": ("SELECT (tenant_id, process_id)", "DELETE"),
     "sessions": ("SELECT (tenant_id, id, kind, updated_at, deleted_at)",),
     "turns": ("SELECT (tenant_id, id, session_id, state, owner, fence, is_stop_requested, created_at)",),
     "jobs": (

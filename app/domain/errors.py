@@ -11,11 +11,14 @@ ParleyError
 │   └── NotTakenIn     ... because files of that sort are not accepted
 ├── Unauthenticated    a key nobody knows
 │   ├── KeyAbsent      no key at all
-│   └── KeyMalformed   a header that holds none
+│   ├── KeyMalformed   a header that holds none
+│   └── PageKeyUnknown no token, or one nobody knows, on a route for pages
+│       └── PageKeyAbsent  ... no header at all
 ├── Forbidden          a known key that may not do this
 ├── Missing            no such object, or another tenant's: the two look alike
 │   ├── NotPermitted   ... asked for by those who name what they may reach
 │   ├── NotAuthorized  ... asked for its derived data, such as the graph
+│   ├── NotOperable    ... asked for through a search app or an embedded page
 │   └── NotFound       ... a part of something that is there, or a file
 ├── Limited            a limit is used up for now
 ├── Unavailable        this process takes no new work (draining)
@@ -52,19 +55,30 @@ class ParleyError(Exception):
     """A failure a caller may be told about; `message` is fit to show.
 
     `param` is the dotted path of the field at fault, if one is; `retry_after_s` a hint in seconds. `done` is what was
-    done all the same, as it goes on the wire, where a call may succeed in part.
+    done all the same, as it goes on the wire, where a call may succeed in part. `code` is OpenAI's word for the
+    failure (openai.md 1.6) where its class does not tell. `is_final` says that the same call must not be sent again:
+    something was stored or billed (1.7).
     """
 
     kind: Kind = Kind.INVALID
 
     def __init__(
-        self, message: str, *, param: str | None = None, retry_after_s: float | None = None, done: Any = None
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        done: Any = None,
+        code: str | None = None,
+        is_final: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
         self.done = done
+        self.code = code
+        self.is_final = is_final
 
 
 class Invalid(ParleyError):
@@ -117,6 +131,14 @@ class KeyMalformed(Unauthenticated):
     """The header that should hold a key does not."""
 
 
+class PageKeyUnknown(Unauthenticated):
+    """A route for pages was called without a token, or with one nobody knows."""
+
+
+class PageKeyAbsent(PageKeyUnknown):
+    """A route for pages was called without a header that could hold a token."""
+
+
 class Forbidden(ParleyError):
     """A known key that may not do this."""
 
@@ -135,6 +157,10 @@ class NotPermitted(Missing):
 
 class NotAuthorized(Missing):
     """Derived data of an object that the caller may not reach."""
+
+
+class NotOperable(Missing):
+    """It is not among what search apps and embedded pages of this caller may use."""
 
 
 class NotFound(Missing):

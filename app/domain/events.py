@@ -5,6 +5,7 @@ closed by another. The last event is exactly one of Done, Stopped, Failed.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from app.domain.ids import ChatId, SessionId, TurnId
 from app.domain.models import FinishReason, Usage
@@ -48,9 +49,28 @@ class ReasoningPiece:
 
 @dataclass(frozen=True, slots=True)
 class TextPiece:
-    """More of the answer, never empty. The pieces of a turn join to its text before citation repair."""
+    """More of the answer, never empty. The pieces of a turn join to its text before citation repair.
+
+    `logprobs` and `is_refusal` as in `ModelText`.
+    """
 
     text: str
+    logprobs: tuple[dict[str, Any], ...] = ()
+    is_refusal: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallPiece:
+    """More of a call to one of the caller's tools.
+
+    Calls are numbered from 0 and each is whole before the next begins. `id` and `name` come with the first piece of a
+    call, and are empty in all others.
+    """
+
+    number: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +107,9 @@ class Failed(Ending):
     message: str
 
 
-TurnEvent = TurnStarted | RetrievalDone | ModelAsked | ReasoningPiece | TextPiece | Done | Stopped | Failed
+TurnEvent = (
+    TurnStarted | RetrievalDone | ModelAsked | ReasoningPiece | TextPiece | ToolCallPiece | Done | Stopped | Failed
+)
 
 Numbered = tuple[int, TurnEvent]
 """An event with its number in the turn."""

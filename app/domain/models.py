@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from app.domain.documents import Picture
 
-Role = Literal["system", "user", "assistant"]
-"""Who speaks."""
+Role = Literal["system", "user", "assistant", "tool"]
+"""Who speaks; `tool` is what a caller's tool gave back."""
 
 
 class FinishReason(StrEnum):
@@ -16,15 +16,41 @@ class FinishReason(StrEnum):
     STOP = "stop"
     LENGTH = "length"
     CONTENT_FILTER = "content_filter"
+    TOOL_CALLS = "tool_calls"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """What a model asks its caller to do; `arguments` are the model's own words, mostly JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLink:
+    """A picture by its address: https, or a data URL that holds it. `detail` is the caller's wish, "" for none."""
+
+    url: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatMessage:
-    """One message of a prompt; `pictures` stand after its text, for models that see."""
+    """One message of a prompt; `pictures` and `images` stand after its text, for models that see.
+
+    `tool_calls` are an assistant's; `tool_call_id` says which of them a tool's message answers. `name` tells speakers
+    of one role apart, "" for none.
+    """
 
     role: Role
     content: str
     pictures: tuple[Picture, ...] = ()
+    images: tuple[ImageLink, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +98,15 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ModelText:
-    """A piece of the visible answer, never empty."""
+    """A piece of the visible answer, never empty.
+
+    `logprobs` are of its tokens, as OpenAI writes them, where they were asked for. `is_refusal` says that the model
+    tells why it will not answer.
+    """
 
     text: str
+    logprobs: tuple[dict[str, Any], ...] = ()
+    is_refusal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +133,21 @@ class ModelFinish:
     reason: FinishReason
 
 
-ModelItem = ModelText | ModelReasoning | ModelFinish | ModelUsage
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelToolCall:
+    """A fragment of a call to one of the caller's tools.
+
+    `number` tells the calls of an answer apart, as the provider counts them. `id` and `name` come with a call's first
+    fragment, and are empty after it or when the provider gave none.
+    """
+
+    number: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+ModelItem = ModelText | ModelReasoning | ModelToolCall | ModelFinish | ModelUsage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.domain.ids import ChunkId, DatasetId, DocumentId
 
@@ -11,7 +12,8 @@ class Reference:
     """A chunk that was given to the model; its place in the list, from 0, is the n of `[ID:n]`.
 
     The three similarities are in 0..1 (rank boosts may lift `similarity` above); None where unknown.
-    `positions` are lists of five integers: page from 1, left, right, top, bottom.
+    `positions` are lists of five integers: page from 1, left, right, top, bottom. `metadata` is that of the document
+    when the chunk was found; it is not stored with the answer.
     """
 
     chunk_id: ChunkId
@@ -26,6 +28,7 @@ class Reference:
     similarity: float | None = None
     vector_similarity: float | None = None
     term_similarity: float | None = None
+    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)

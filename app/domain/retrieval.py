@@ -15,8 +15,10 @@ GRAPH_TITLE = "Related content in Knowledge Graph"
 class SearchRequest:
     """What to look for, and where (knowledge.md 4.1).
 
-    The weight is in 0..1, the threshold is one of final scores; `page` starts at 1. `chat_model` is the wire name of
-    the model that helps with keywords, languages, graph and tables of contents; None is the default one.
+    The weight is in 0..1, the threshold is one of final scores; `page` starts at 1. `meta_data_filter` is the filter
+    that an assistant keeps (conversations.md 10.6); documents must meet it and `metadata_condition`. `chat_model` is
+    the wire name of the model that helps with keywords, languages, filters, graph and tables of contents; None is the
+    default one.
     """
 
     question: str
@@ -30,6 +32,7 @@ class SearchRequest:
     rerank_id: str | None = None
     highlight: bool = False
     metadata_condition: dict[str, Any] | None = None
+    meta_data_filter: dict[str, Any] | None = None
     cross_languages: tuple[str, ...] = ()
     keyword: bool = False
     use_kg: bool = False

@@ -6,7 +6,8 @@ from typing import Any
 
 from app.domain.errors import Missing
 from app.domain.ids import ChatId, SessionId
-from app.domain.models import Role
+from app.domain.listing import OrderBy
+from app.domain.models import Role, ToolCall
 from app.domain.references import Reference
 
 
@@ -34,7 +35,8 @@ class Message:
     """One message as stored. `turn_id` names the turn; question and answer share it.
 
     `state` is the turn's state, None for the opener. `references` is None when none were kept,
-    and `cited` are the numbers of those the answer names.
+    and `cited` are the numbers of those the answer names. `tool_calls` are what an answer asked its caller's tools to
+    do; `extras` what is kept beside a question.
     """
 
     turn_id: str
@@ -49,6 +51,8 @@ class Message:
     reference_total: int | None = None
     references: tuple[Reference, ...] | None = None
     cited: tuple[int, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    extras: dict[str, Any] | None = None
     created_at: datetime
 
 
@@ -64,5 +68,54 @@ class SessionFilter:
     created_to: datetime | None = None  # inclusive
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionCursor:
+    """The last session of a stretch of an ordered list: the next stretch begins after it, whatever came or went.
+
+    `value` is what the list is ordered by; `created_at` and `id` tell apart what is equal there.
+    """
+
+    order_by: OrderBy
+    is_descending: bool
+    value: datetime | str
+    created_at: datetime
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPage:
+    """A stretch of a list of sessions. Where `is_total_exact` is false there are `total` at least.
+
+    `following` is where the next stretch begins, None at the end.
+    """
+
+    total: int
+    is_total_exact: bool = True
+    sessions: list[Session]
+    following: SessionCursor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRange:
+    """Consecutive messages of one session, oldest first, and whether there are more on either side."""
+
+    messages: list[Message]
+    has_before: bool
+    has_after: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where a stretch of messages lies: before or after a position, or, with neither, at the end."""
+
+    before: int | None = None
+    after: int | None = None
+    limit: int = 100
+
+
 class SessionMissing(Missing):
     """The session does not exist, is not of that chat, or belongs to another tenant."""
+
+
+class MessageMissing(Missing):
+    """The session has no such message."""

@@ -12,13 +12,14 @@ from app.domain.errors import Kind
 from app.domain.events import Done, Ending, Failed, ModelAsked, Numbered, RetrievalDone, Stopped
 from app.domain.events import ReasoningPiece as Reasoning
 from app.domain.events import TextPiece as Text
+from app.domain.events import ToolCallPiece as Called
 from app.domain.ids import ChatId, KeyId, SessionId, TenantId, TurnId
-from app.domain.models import Usage
+from app.domain.models import ToolCall, Usage
 from app.domain.references import Reference
 from app.domain.retrieval import ModelCall
 from app.domain.turns import TurnLost, TurnState
 from app.engine.codec import decode, encode
-from app.engine.draft import Draft
+from app.engine.draft import Draft, joined_calls
 from app.engine.failures import DATABASE_FAILURES
 from app.engine.log import WINDOW
 from app.llm.base import TokenCounter
@@ -52,6 +53,7 @@ class Closing:
     calls: Sequence[ModelCall]
     timings_ms: dict[str, float]
     duration_s: float
+    tool_calls: Sequence[ToolCall] = ()
 
 
 class CloseFailed(Exception):
@@ -105,6 +107,7 @@ def _row(closing: Closing) -> TurnClosing:
         reference_total=closing.reference_total,
         cited=ending.cited,
         calls=closing.calls,
+        tool_calls=closing.tool_calls,
     )
 
 
@@ -124,7 +127,8 @@ async def settle(draft: Draft, counter: TokenCounter) -> None:
     if call is None:
         return
     prompt = "\n".join(message.content for message in call.prompt)
-    written, thought = draft.text, draft.reasoning or ""
+    called = "".join(each.name + each.arguments for each in draft.tool_calls)
+    written, thought = draft.text + called, draft.reasoning or ""
     prompt_tokens, text_tokens, reasoning_tokens = await to_thread.run_sync(
         lambda: (counter.count(prompt), counter.count(written), counter.count(thought))
     )
@@ -185,6 +189,7 @@ async def take_over(database: Database, orphan: OrphanedTurn, owner: str, counte
         calls=calls,
         timings_ms={},
         duration_s=0.0,
+        tool_calls=joined_calls(event for _, event in events if isinstance(event, Called)),
     )
     try:
         await close(database, closing)

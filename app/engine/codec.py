@@ -15,6 +15,7 @@ from app.domain.events import (
     RetrievalDone,
     Stopped,
     TextPiece,
+    ToolCallPiece,
     TurnEvent,
     TurnStarted,
 )
@@ -35,9 +36,13 @@ def decode(payload: bytes) -> list[Numbered]:
 def _row(number: int, event: TurnEvent) -> tuple[int, str, Any]:
     match event:
         case TextPiece():
+            if event.logprobs or event.is_refusal:
+                return (number, "l", [event.text, event.logprobs, event.is_refusal])
             return (number, "t", event.text)
         case ReasoningPiece():
             return (number, "r", event.text)
+        case ToolCallPiece():
+            return (number, "c", [event.number, event.id, event.name, event.arguments])
         case TurnStarted():
             return (number, "b", asdict(event))
         case RetrievalDone():
@@ -58,8 +63,14 @@ def _event(kind: str, data: Any) -> TurnEvent:
     match kind:
         case "t":
             return TextPiece(data)
+        case "l":
+            text, logprobs, is_refusal = data
+            return TextPiece(text, tuple(logprobs), is_refusal)
         case "r":
             return ReasoningPiece(data)
+        case "c":
+            at, call_id, name, arguments = data
+            return ToolCallPiece(number=at, id=call_id, name=name, arguments=arguments)
         case "b":
             return TurnStarted(**data)
         case "k":

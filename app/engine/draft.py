@@ -1,12 +1,13 @@
 """An answer in the making: what an answerer adds to, and what is stored when it ends."""
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from app.domain.events import ModelAsked, ReasoningPiece, RetrievalDone, TextPiece, TurnEvent
-from app.domain.models import ChatMessage, FinishReason, Usage
+from app.domain.events import ModelAsked, ReasoningPiece, RetrievalDone, TextPiece, ToolCallPiece, TurnEvent
+from app.domain.ids import TurnId
+from app.domain.models import ChatMessage, FinishReason, ToolCall, Usage
 from app.domain.references import Reference
 from app.domain.retrieval import ModelCall
 from app.engine.log import LogWriter, TurnLog
@@ -32,6 +33,7 @@ class Draft:
         self._begun = time.perf_counter()
         self._text: list[str] = []
         self._reasoning: list[str] = []
+        self._tool_pieces: list[ToolCallPiece] = []
         self.references: tuple[Reference, ...] = ()
         self.reference_total: int | None = None
         self.cited: tuple[int, ...] = ()
@@ -39,8 +41,14 @@ class Draft:
         self.finish_reason = FinishReason.STOP
         self.calls: list[ModelCall] = []
         self.piece_count = 0
+        self.prompt = ""  # for debugging, where it is kept (4.4)
         self.timings_ms: dict[str, float] = {}
         self._asked: UnfinishedCall | None = None
+
+    @property
+    def turn_id(self) -> TurnId:
+        """The turn whose answer it is."""
+        return self._log.turn_id
 
     @property
     def text(self) -> str:
@@ -56,6 +64,11 @@ class Draft:
     def reasoning(self) -> str | None:
         """The thinking so far; None when there was none."""
         return "".join(self._reasoning) or None
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls to the caller's tools so far."""
+        return joined_calls(self._tool_pieces)
 
     @property
     def usage(self) -> Usage:
@@ -95,6 +108,15 @@ class Draft:
             kept.append(piece if text is piece.text else replace(piece, text=text))
         self._note(kept, size)
 
+    def call(self, pieces: Sequence[ToolCallPiece]) -> None:
+        """Add what arrived of calls to the caller's tools."""
+        if not pieces:
+            return
+        kept = [replace(each, name=storable(each.name), arguments=storable(each.arguments)) for each in pieces]
+        self.piece_count += len(kept)
+        self._tool_pieces += kept
+        self._note(kept, sum(len(each.arguments) for each in kept))
+
     async def room(self) -> None:
         """Wait while the log is too far behind (`log.WINDOW`)."""
         await self._writer.room(self._log)
@@ -112,6 +134,19 @@ class Draft:
 
     def _note(self, events: Sequence[TurnEvent], size: int) -> None:
         self._writer.note(self._log, events, size)
+
+
+def joined_calls(pieces: Iterable[ToolCallPiece]) -> tuple[ToolCall, ...]:
+    """Return the calls that `pieces` make, in order."""
+    heads: dict[int, ToolCallPiece] = {}
+    arguments: dict[int, list[str]] = {}
+    for piece in pieces:
+        heads.setdefault(piece.number, piece)
+        arguments.setdefault(piece.number, []).append(piece.arguments)
+    return tuple(
+        ToolCall(id=head.id, name=head.name, arguments="".join(arguments[number]))
+        for number, head in sorted(heads.items())
+    )
 
 
 def storable(text: str) -> str:

@@ -2,7 +2,17 @@
 
 from collections.abc import AsyncGenerator, Sequence
 
-from app.domain.events import Done, Failed, Numbered, RetrievalDone, Stopped, TextPiece, TurnStarted, is_last
+from app.domain.events import (
+    Done,
+    Failed,
+    Numbered,
+    RetrievalDone,
+    Stopped,
+    TextPiece,
+    ToolCallPiece,
+    TurnStarted,
+    is_last,
+)
 from app.domain.events import ReasoningPiece as Reasoning
 from app.domain.ids import TenantId, TurnId
 from app.domain.models import FinishReason
@@ -105,6 +115,9 @@ def replay(turn: Turn, messages: Sequence[Message], seen: int) -> list[Numbered]
         events.append((len(events) + 1, Reasoning(answer.reasoning)))
     if content:
         events.append((len(events) + 1, TextPiece(content)))
+    for number, call in enumerate(answer.tool_calls if answer is not None else ()):
+        piece = ToolCallPiece(number=number, id=call.id, name=call.name, arguments=call.arguments)
+        events.append((len(events) + 1, piece))
     ending = _ending(turn, content, answer.cited if answer is not None else ())
     return [*events, (max(len(events), seen) + 1, ending)]
 

@@ -21,6 +21,7 @@ RENEW_EVERY_S = 2.0
 """A dead process's turns are closed after LEASE_S and one round of another: within 11 s, 15 are promised."""
 
 EVENTS_KEPT_S = 24 * 3600.0  # design.md 1.2
+VISITORS_KEPT_S = 60.0  # after they ended
 ANSWERS_KEPT_S = 3 * 24 * 3600.0  # long enough for any job to start over; they repeat what documents say
 _EXPIRE_EVERY = 300  # rounds
 _AT_ONCE = 100
@@ -116,6 +117,7 @@ class Caretaker:
         for turn in own:
             if not self._engine.drives(turn.turn_id):
                 await take_over(self._database, turn, self._engine.process_id, self._counter)
+                await self._engine.quotas.release(turn.tenant_id, turn.turn_id)
                 self._engine.wakeups.wake(turn.turn_id)
 
     async def expire(self) -> None:
@@ -124,6 +126,8 @@ class Caretaker:
             events = await dispatch.expire_events(EVENTS_KEPT_S)
             await dispatch.expire_idempotency(KEPT_S)
             await dispatch.expire_answers(ANSWERS_KEPT_S)
+            await dispatch.limits.expire()
+            await dispatch.expire_visitors(VISITORS_KEPT_S)
         async with self._database.service() as service:
             await service.forget_dead()
         if events:

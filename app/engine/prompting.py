@@ -1,18 +1,21 @@
 """From an ask and what was found to the messages a model is sent, within its context (conversations.md 10.7, 10.8)."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.domain.models import ChatMessage
 from app.domain.references import Reference
+from app.engine.turn_prompt import oldest_turn, paired
 from app.llm.base import TokenCounter
-from app.retrieval.knowledge import CITATION_INSTRUCTIONS, KnowledgeChunk, render_knowledge
+from app.retrieval.knowledge import CITATION_INSTRUCTIONS, NOTES_INSTRUCTIONS, KnowledgeChunk, render_knowledge
 
 KNOWLEDGE = "{knowledge}"
 DEFAULT_CONTEXT_TOKENS = 8192
 _PROMPT_SHARE = 0.95
 _KNOWLEDGE_SHARE = 0.97
 _SYSTEM_SHARE = 0.8
+_OLD_MARKER = re.compile(r"\s?##\d+\$\$")
 _MESSAGE_OVERHEAD = 4  # tokens a message costs beside its text, roughly
 
 
@@ -39,18 +42,19 @@ def keep_within(references: Sequence[Reference], context_tokens: int | None, cou
     return kept
 
 
-def system_text(template: str, references: Sequence[Reference], *, is_quoting: bool) -> str:
-    """Return the system text with what was found in its place, or behind it when it names no place (2.3)."""
-    knowledge = render_knowledge(
-        [KnowledgeChunk(content=one.content, title=one.document_name, url=one.url) for one in references]
-    )
+def system_text(template: str, passages: Sequence[KnowledgeChunk], *, is_quoting: bool, notes: str = "") -> str:
+    """Return the system text with what was found in its place, or behind it when it names no place (2.3).
+
+    Notes that were made of the passages stand for them (10.9).
+    """
+    knowledge = notes or render_knowledge(passages)
     text = template
     if KNOWLEDGE in template:
         text = template.replace(KNOWLEDGE, knowledge)
     elif knowledge:
         text = f"{template}\n\n{knowledge}".lstrip()
-    if references and is_quoting:
-        text = f"{text}\n\n{CITATION_INSTRUCTIONS}"
+    if passages and is_quoting:
+        text = f"{text}\n\n{NOTES_INSTRUCTIONS if notes else CITATION_INSTRUCTIONS}"
     return text
 
 
@@ -63,7 +67,7 @@ def build_prompt(
     """
     first = [ChatMessage(role="system", content=system)] if system.strip() else []
     last = [ChatMessage(role="user", content=question)]
-    past = list(history)
+    past = [_without_old_markers(message) for message in paired(history)]
     while past and past[0].role == "assistant":
         del past[0]  # the opener and its like are not the model's (10.1)
     limit = int((context_tokens or DEFAULT_CONTEXT_TOKENS) * _PROMPT_SHARE)
@@ -74,16 +78,46 @@ def build_prompt(
     system_cost = counter.count(system) + _MESSAGE_OVERHEAD if first else 0
     question_cost = counter.count(question) + _MESSAGE_OVERHEAD
     while past and system_cost + sum(costs) + question_cost > limit:
-        drop = 2 if len(past) > 1 and past[1].role == "assistant" else 1
+        drop = oldest_turn(past)
         del past[:drop], costs[:drop]
     total = system_cost + sum(costs) + question_cost
     if total <= limit:
         return Prompt(messages=[*first, *past, *last], tokens=total)
     if first and system_cost > _SYSTEM_SHARE * (system_cost + question_cost):
-        first = [ChatMessage(role="system", content=cut(system, max(0, limit - question_cost), counter))]
+        room = limit - question_cost - _MESSAGE_OVERHEAD
+        first = [ChatMessage(role="system", content=cut(system, room, counter))] if room > 0 else []
+        if question_cost > limit:
+            last = [ChatMessage(role="user", content=cut(question, limit - _MESSAGE_OVERHEAD, counter))]
     else:
         last = [ChatMessage(role="user", content=cut(question, max(0, limit - system_cost), counter))]
     return Prompt(messages=[*first, *last], tokens=limit)
+
+
+def might_not_fit(prompt: Prompt, context_tokens: int | None, most_tokens: int | None) -> bool:
+    """Say whether an answer of `most_tokens` might be more than the context leaves, going by lengths alone."""
+    if context_tokens is None or most_tokens is None:
+        return False
+    size = sum(len(message.content.encode()) + _MESSAGE_OVERHEAD for message in prompt.messages)
+    return size + most_tokens > context_tokens
+
+
+def counted(prompt: Prompt, counter: TokenCounter) -> int:
+    """Return the tokens of a prompt."""
+    return sum(counter.count(message.content) + _MESSAGE_OVERHEAD for message in prompt.messages)
+
+
+def prompt_note(messages: Sequence[ChatMessage]) -> str:
+    """Return the debug text of a prompt: its system text, and the question."""
+    system = "\n".join(message.content for message in messages if message.role == "system")
+    query = next((message.content for message in reversed(messages) if message.role == "user"), "")
+    return f"{system}\n\n### Query:\n{query}".strip()
+
+
+def _without_old_markers(message: ChatMessage) -> ChatMessage:
+    """Return the message without `##n$$`, as citations were written once (10.8)."""
+    if "$$" not in message.content:
+        return message
+    return replace(message, content=_OLD_MARKER.sub("", message.content))
 
 
 def cut(text: str, tokens: int, counter: TokenCounter) -> str:

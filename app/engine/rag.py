@@ -1,19 +1,14 @@
 """The answerer of chats: shape the query, search, ask the model, place the citations (design.md 3)."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
-import structlog
 from anyio import to_thread
 
-from app.domain.errors import UpstreamFailed
-from app.domain.events import ReasoningPiece, TextPiece
-from app.domain.ids import TenantId
+from app.domain.events import ReasoningPiece, TextPiece, ToolCallPiece
 from app.domain.models import (
     ChatMessage,
     FinishReason,
@@ -21,169 +16,97 @@ from app.domain.models import (
     ModelFinish,
     ModelReasoning,
     ModelText,
+    ModelToolCall,
     ModelUsage,
 )
-from app.domain.references import Reference
-from app.domain.retrieval import ModelCall, SearchRequest, SearchResult
-from app.engine.ask import Ask
+from app.domain.retrieval import ModelCall
+from app.engine.ask import NATIVE, Ask
 from app.engine.citing import place_citations
 from app.engine.draft import Draft
+from app.engine.finding import Finder, Findings, Searcher, WebSearcher
 from app.engine.log import AT_ONCE
-from app.engine.prompting import build_prompt, keep_within, system_text
+from app.engine.prompting import Prompt, build_prompt, counted, might_not_fit, prompt_note, system_text
 from app.engine.quoting import find_quotes, write_quotes
-from app.llm.asking import ask_text
-from app.llm.base import ChatModel, EmbeddingModel, TokenCounter
-from app.retrieval.rephrasing import LANGUAGES_MOST, rephrased
-
-log = structlog.get_logger()
-
-BUILTIN = "builtin"
-"""Provider of the embedded models: too small to be trusted with an answer, so documents are quoted."""
-
-_REFINE = """\
-Rewrite the last question of this conversation as one question that can be understood without the conversation. \
-Keep its language, resolve pronouns and relative dates (today is {today}), add nothing. If it is complete already, \
-repeat it. Answer with the question only.
-
-{conversation}"""
-_REFINED_MESSAGES = 6
-_REFINED_TOKENS = 200
-_REPHRASE_S = 30.0
-
-
-class Searcher(Protocol):
-    """Finds chunks; `app.retrieval.service.Retriever` does."""
-
-    async def search(self, tenant_id: TenantId, request: SearchRequest) -> SearchResult:
-        """Return the best chunks for a request."""
-        ...
+from app.engine.research import Researcher
+from app.engine.shaping import searched_text, standalone_question
+from app.engine.tool_calls import CallSequence
+from app.engine.turn_prompt import turn_messages
+from app.llm.base import EmbeddingModel, TokenCounter
+from app.retrieval.rephrasing import BUILTIN
 
 
 class RagAnswerer:
     """Answers from an assistant's datasets, or with its model alone."""
 
-    def __init__(self, searcher: Searcher, counter: TokenCounter) -> None:
-        self._searcher = searcher
+    def __init__(self, searcher: Searcher, counter: TokenCounter, web: WebSearcher | None = None) -> None:
+        self._finder = Finder(searcher, counter, web)
+        self._researcher = Researcher(self._finder)
         self._counter = counter
 
     async def answer(self, ask: Ask, history: Sequence[ChatMessage], draft: Draft, *, deadline_s: float) -> None:
         """Write the answer into `draft` (conversations.md 10)."""
-        if not (ask.is_searching and ask.dataset_ids):
-            await self._ask_model(ask, history, (), draft, deadline_s=deadline_s)
+        skin = ask.skin
+        if skin.found is not None:
+            earlier = Findings(references=skin.found.references, total=skin.found.total or 0)
+            await self._write(ask, history, earlier, draft, deadline_s=deadline_s)
+            await self._cite(ask, draft, deadline_s=deadline_s)
             return
-        question = await self._standalone_question(ask, history, draft, deadline_s=deadline_s)
-        searched = await self._searched_text(ask, question, draft, deadline_s=deadline_s)
-        kept, total = await self._search(ask, searched, draft)
-        if kept and ask.model.provider == BUILTIN and ask.embedding is not None:
-            await self._quote(ask, ask.embedding, question, kept, total, draft, deadline_s=deadline_s)
+        if not (ask.is_searching and (ask.dataset_ids or ask.web_key is not None)):
+            await self._ask_model(ask, history, _NOTHING, draft, deadline_s=deadline_s)
+            return
+        question = await standalone_question(ask, history, draft, deadline_s=deadline_s)
+        found, notes = await self._found(ask, question, draft, deadline_s=deadline_s)
+        if found.references and ask.model.provider == BUILTIN and ask.embedding is not None:
+            await self._quote(ask, ask.embedding, question, found, draft, deadline_s=deadline_s)
         else:
-            _show(ask, kept, total, draft)
-            if not kept and ask.empty_response:
-                draft.add([TextPiece(ask.empty_response)])
-                return
-            await self._ask_model(ask, history, kept, draft, deadline_s=deadline_s)
-        if draft.references:
+            await self._write(ask, history, found, draft, deadline_s=deadline_s, notes=notes)
+        await self._cite(ask, draft, deadline_s=deadline_s)
+
+    async def _write(
+        self,
+        ask: Ask,
+        history: Sequence[ChatMessage],
+        found: Findings,
+        draft: Draft,
+        *,
+        deadline_s: float,
+        notes: str = "",
+    ) -> None:
+        """Have the model answer from what was found; with nothing found, the assistant's own words for that stand."""
+        _show(ask, found, draft)
+        if not found.references and ask.empty_response and ask.skin.is_prose and not ask.skin.has_tools:
+            draft.add([TextPiece(ask.empty_response)])
+            return
+        await self._ask_model(ask, history, found, draft, deadline_s=deadline_s, notes=notes)
+
+    async def _found(self, ask: Ask, question: str, draft: Draft, *, deadline_s: float) -> tuple[Findings, str]:
+        """Return what the answer may rest on, and the notes that thinking about it made, if there were any (10.9)."""
+        if ask.research_rounds and ask.model.provider != BUILTIN:
+            research = await self._researcher.research(ask, question, draft, deadline_s=deadline_s)
+            if research.references:
+                return await self._finder.within(ask, research.found()), research.notes
+        searched = await searched_text(ask, question, draft, deadline_s=deadline_s)
+        return await self._finder.find(ask, searched, draft, deadline_s=deadline_s), ""
+
+    async def _cite(self, ask: Ask, draft: Draft, *, deadline_s: float) -> None:
+        if draft.references and ask.skin.is_marking:
             with draft.step("cite"):
                 await place_citations(ask, draft, deadline_s=deadline_s)
-
-    async def _standalone_question(
-        self, ask: Ask, history: Sequence[ChatMessage], draft: Draft, *, deadline_s: float
-    ) -> str:
-        """Return the question as one that needs no conversation (10.3); as it is when the helper fails."""
-        if not ask.is_refining or ask.model.provider == BUILTIN:
-            return ask.question
-        if not any(message.role == "user" for message in history):
-            return ask.question
-        spoken = [*history[-_REFINED_MESSAGES:], ChatMessage(role="user", content=ask.question)]
-        conversation = "\n".join(f"{message.role}: {message.content}" for message in spoken)
-        prompt = _REFINE.format(today=time.strftime("%Y-%m-%d", time.gmtime()), conversation=conversation)
-        options = GenerationOptions(temperature=0.0, max_tokens=_REFINED_TOKENS)
-        with draft.step("refine"):
-            try:
-                refined = await self._helper(ask.model, prompt, options, draft, deadline_s=deadline_s)
-            except UpstreamFailed as error:
-                log.info("refine_failed", error=error.kind)
-                return ask.question
-        return refined.strip() or ask.question
-
-    async def _searched_text(self, ask: Ask, question: str, draft: Draft, *, deadline_s: float) -> str:
-        """Return the question with its translations and keywords, as the assistant is set (10.4)."""
-        settings = ask.chat.prompt_config
-        named = settings.get("cross_languages")
-        languages = (
-            [each for each in named if isinstance(each, str) and each.strip()] if isinstance(named, list) else []
-        )
-        wants_keywords = settings.get("keyword") is True
-        if not languages and not wants_keywords:
-            return question
-        calls: list[ModelCall] = []
-        with draft.step("rephrase"):
-            try:
-                return await rephrased(
-                    question,
-                    languages=languages[:LANGUAGES_MOST],
-                    wants_keywords=wants_keywords,
-                    model=ask.model,
-                    calls=calls,
-                    deadline_s=min(deadline_s, asyncio.get_running_loop().time() + _REPHRASE_S),
-                    keeps_question=True,
-                )
-            finally:
-                for call in calls:
-                    draft.spent(call)
-
-    async def _helper(
-        self, model: ChatModel, prompt: str, options: GenerationOptions, draft: Draft, *, deadline_s: float
-    ) -> str:
-        calls: list[ModelCall] = []
-        messages = [ChatMessage(role="user", content=prompt)]
-        try:
-            return await ask_text(model, messages, options, purpose="refine", calls=calls, deadline_s=deadline_s)
-        finally:
-            for call in calls:
-                draft.spent(call)
-
-    async def _search(self, ask: Ask, question: str, draft: Draft) -> tuple[list[Reference], int]:
-        request = SearchRequest(
-            question=question,
-            dataset_ids=ask.dataset_ids,
-            document_ids=ask.document_ids,
-            page_size=ask.chat.top_n,
-            similarity_threshold=ask.chat.similarity_threshold,
-            vector_similarity_weight=ask.chat.vector_similarity_weight,
-            top_k=ask.chat.top_k,
-            rerank_id=ask.chat.rerank_id or None,
-            metadata_condition=ask.metadata_condition,
-            use_kg=ask.chat.prompt_config.get("use_kg") is True,
-            toc_enhance=ask.chat.prompt_config.get("toc_enhance") is True,
-            chat_model=ask.chat.llm_id,
-        )
-        with draft.step("retrieve"):
-            result = await self._searcher.search(ask.tenant_id, request)
-            references = [hit.reference for hit in result.hits]
-            if result.graph is not None:
-                references.insert(0, result.graph.reference())
-            fit = partial(keep_within, references, ask.model.context_tokens, self._counter)
-            kept = await to_thread.run_sync(fit)
-        for call in result.calls:
-            draft.spent(call)
-        return kept, result.total
 
     async def _quote(
         self,
         ask: Ask,
         embedding: EmbeddingModel,
         question: str,
-        kept: Sequence[Reference],
-        total: int,
+        found: Findings,
         draft: Draft,
         *,
         deadline_s: float,
     ) -> None:
         """Answer with sentences of what was found; with none near enough, as if nothing had been."""
         with draft.step("model"):
-            quotes = await find_quotes(question, kept, embedding, draft, deadline_s=deadline_s)
-        _show(ask, kept if quotes else (), total if quotes else 0, draft)
+            quotes = await find_quotes(question, found.references, embedding, draft, deadline_s=deadline_s)
+        _show(ask, found if quotes else _NOTHING, draft)
         if quotes:
             write_quotes(quotes, draft, has_markers=ask.is_quoting)
         else:
@@ -193,45 +116,83 @@ class RagAnswerer:
         self,
         ask: Ask,
         history: Sequence[ChatMessage],
-        kept: Sequence[Reference],
+        found: Findings,
         draft: Draft,
         *,
         deadline_s: float,
+        notes: str = "",
     ) -> None:
-        system = system_text(ask.system, kept, is_quoting=ask.is_quoting)
-        build = partial(build_prompt, system, history, ask.question, ask.model.context_tokens, self._counter)
+        skin, context_tokens = ask.skin, ask.model.context_tokens
+        system = system_text(ask.system, found.passages(), is_quoting=ask.is_quoting and skin.is_marking, notes=notes)
+        build = partial(build_prompt, system, history, ask.question, context_tokens, self._counter)
+        if skin is not NATIVE:
+            build = partial(self._turn_prompt, ask, system, history)
         is_small = len(system) + len(ask.question) < _SMALL_CHARS and not history
         prompt = build() if is_small else await to_thread.run_sync(build)
-        options = _bounded(ask.options, ask.model.context_tokens, prompt.tokens)
+        used = prompt.tokens
+        if used is None and might_not_fit(prompt, context_tokens, ask.options.max_tokens):
+            used = await to_thread.run_sync(counted, prompt, self._counter)
+        options = _bounded(ask.options, context_tokens, used)
         draft.asked(ask.model, prompt.messages)
+        if ask.keeps_prompt:
+            draft.prompt = prompt_note(prompt.messages)
         begun = time.perf_counter()
+        calls = CallSequence(draft.turn_id, is_single=skin.calls_one) if skin.has_tools else None
         with draft.step("model"):
             async with aclosing(ask.model.stream(prompt.messages, options, deadline_s=deadline_s)) as stream:
                 async for batch in stream:
                     pieces: list[TextPiece | ReasoningPiece] = []
+                    called: list[ToolCallPiece] = []
                     for item in batch:
                         match item:
                             case ModelText():
-                                pieces.append(TextPiece(item.text))
+                                pieces.append(TextPiece(item.text, item.logprobs, item.is_refusal))
+                            case ModelToolCall():
+                                called += calls.feed(item) if calls is not None else ()
                             case ModelReasoning():
                                 pieces.append(ReasoningPiece(item.text))
                             case ModelFinish():
-                                draft.finish_reason = FinishReason(item.reason)
+                                draft.finish_reason = _finish(FinishReason(item.reason), calls)
+                                called += calls.flush() if calls is not None else ()
                             case ModelUsage():
                                 draft.spent(_call("answer", item, begun))
                     for begin in range(0, len(pieces), AT_ONCE):
                         draft.add(pieces[begin : begin + AT_ONCE])
                         await draft.room()
+                    draft.call(called)
 
+    def _turn_prompt(self, ask: Ask, system: str, history: Sequence[ChatMessage]) -> Prompt:
+        """Return what is sent for a turn asked for under `/v1`."""
+        skin = ask.skin
+        if skin.instructions:
+            system = f"{system}\n\n{skin.instructions}".strip()
+        messages, tokens = turn_messages(
+            system,
+            [*history, *skin.before],
+            skin.said or (ChatMessage(role="user", content=ask.question),),
+            ask.model.context_tokens,
+            self._counter,
+            is_dropping=ask.session_id is not None,
+        )
+        return Prompt(messages=messages, tokens=tokens)
+
+
+_NOTHING = Findings(references=())
 
 NOTHING_NEAR = "Nothing in the documents is close enough to this question to be quoted."
 _SMALL_CHARS = 8000
 
 
-def _show(ask: Ask, kept: Sequence[Reference], total: int, draft: Draft) -> None:
+def _finish(reason: FinishReason, calls: CallSequence | None) -> FinishReason:
+    """Return why the answer ended: by calls only if some were taken (openai.md 3.7)."""
+    is_calling = calls is not None and calls.has_begun
+    return FinishReason.STOP if reason is FinishReason.TOOL_CALLS and not is_calling else reason
+
+
+def _show(ask: Ask, found: Findings, draft: Draft) -> None:
     """Tell followers what the answer may rest on, if the caller and the assistant want to show it (10.7 step 10)."""
     if ask.is_quoting:
-        draft.found(kept, total)
+        draft.found(found.references, found.total)
 
 
 def _call(purpose: str, item: ModelUsage, begun: float) -> ModelCall:

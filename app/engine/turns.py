@@ -4,27 +4,29 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from app.domain.errors import Broken, ParleyError, Unavailable, UpstreamTimeout
-from app.domain.events import Ending, Failed, ReasoningPiece, TextPiece, TurnStarted
+from app.domain.errors import Broken, Invalid, ParleyError, Unavailable, UpstreamTimeout
+from app.domain.events import Ending, Failed, ReasoningPiece, TextPiece, ToolCallPiece, TurnStarted
 from app.domain.ids import ProcessId, SessionId, TenantId, TurnId, new_turn_id
 from app.domain.models import ChatMessage
 from app.domain.sessions import SessionMissing
 from app.domain.turns import SessionBusy, Turn, TurnLost, TurnMissing, TurnState
 from app.engine.ask import Ask, Recognition
 from app.engine.closing import CloseFailed, Closing, close, close_once, settle
+from app.engine.costing import estimated_tokens
 from app.engine.draft import Draft
 from app.engine.log import LogWriter, TurnLog
 from app.engine.observer import TurnObserver
 from app.engine.outcome import Outcome, ending_of
 from app.engine.wakeups import Wakeups
 from app.llm.base import TokenCounter
-from repositories.turns import KnownChat, NewTurn, Opening
+from app.security.quotas import Quotas
+from repositories.turns import Beginning, KnownChat, NewTurn, Opening
 from repositories.unit_of_work import Database, UnitOfWork
 
 log = structlog.get_logger()
@@ -56,12 +58,17 @@ class Answerer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """Durations in seconds. `lock_timeout_s`: how long a turn waits for the one before it in its session."""
+    """Durations in seconds. `lock_timeout_s`: how long a turn waits for the one before it in its session.
+
+    A session holds `max_session_messages` at most (0: any number); `on_full` says what becomes of it when it is full.
+    """
 
     turn_timeout_s: float = 600.0
     lock_timeout_s: float = 30.0
     log_interval_s: float = 0.05
     log_batch_bytes: int = 4096
+    max_session_messages: int = 0
+    on_full: Literal["trim", "reject"] = "trim"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -95,6 +102,7 @@ class TurnEngine:
     ) -> None:
         self.database = database
         self.process_id = process_id
+        self.quotas = Quotas(database, process_id)
         self.wakeups = Wakeups()
         self.writer = LogWriter(database, interval_s=config.log_interval_s, batch_bytes=config.log_batch_bytes)
         self._answerer = answerer
@@ -154,12 +162,14 @@ class TurnEngine:
         turn_id, _ = await self.open_prepared(ask.tenant_id, ready)
         return turn_id
 
-    async def open_prepared(self, tenant_id: TenantId, prepare: Prepare) -> tuple[TurnId, Ask]:
+    async def open_prepared(
+        self, tenant_id: TenantId, prepare: Prepare, *, patience_s: float | None = None
+    ) -> tuple[TurnId, Ask]:
         """Store the question and begin the answer; return the turn to follow, and what was asked.
 
         `prepare` makes the ask inside the transaction that stores it, so that a turn costs one. It may run again
-        while the turn waits for the one before it in its session. A repeated call (design.md 1.5) gets the turn
-        of the first one.
+        while the turn waits for the one before it in its session, for `patience_s` if that is given. A repeated call
+        (design.md 1.5) gets the turn of the first one.
 
         Raises:
             SessionBusy: the turn before it did not end in time.
@@ -169,7 +179,8 @@ class TurnEngine:
         """
         self._check_open()
         begun = time.perf_counter()
-        give_up_at = anyio.current_time() + self._config.lock_timeout_s
+        wait_s = self._config.lock_timeout_s if patience_s is None else patience_s
+        give_up_at = anyio.current_time() + wait_s
         while True:
             try:
                 async with self.database.unit(tenant_id) as unit:
@@ -179,7 +190,7 @@ class TurnEngine:
             except _Busy as busy:
                 if anyio.current_time() >= give_up_at:
                     message = "Another answer is being generated for this session."
-                    raise SessionBusy(message, retry_after_s=1) from None
+                    raise SessionBusy(message, retry_after_s=1 if patience_s is None else 0.5) from None
                 await self.wakeups.wait(f"session:{busy.session_id}", 0.25)
         if created_at is None:
             known = self.local(ask.tenant_id, turn_id)
@@ -192,8 +203,9 @@ class TurnEngine:
     async def open_known(self, ask: Ask) -> TurnId | None:
         """Store the question and begin the answer in one round trip, if the chat is still as the ask knows it.
 
-        None, and nothing stored, when the chat has changed. Only for a new question of a caller who keeps the
-        history: whoever names a session, or may be repeating a call, goes through `open_prepared`.
+        None, and nothing stored, when the chat has changed. Only for a new question in a session that begins with
+        it, or of a caller who keeps the history: whoever names a session, or may be repeating a call, goes through
+        `open_prepared`. A chat without an id cannot have changed.
 
         Raises:
             Unavailable: the process is draining.
@@ -201,9 +213,17 @@ class TurnEngine:
         self._check_open()
         begun = time.perf_counter()
         turn_id, created_at = new_turn_id(), datetime.now(UTC)
-        known = KnownChat(updated_at=ask.chat.updated_at, dataset_count=len(ask.chat.datasets))
-        async with self.database.turns_alone(ask.tenant_id) as turns:
-            opening = await turns.open(self._new_turn(ask, turn_id, created_at), known)
+        known = None
+        if ask.chat.id:
+            known = KnownChat(updated_at=ask.chat.updated_at, dataset_count=len(ask.chat.datasets))
+        if ask.quota is None:
+            async with self.database.turns_alone(ask.tenant_id) as turns:
+                opening = await turns.open(self._new_turn(ask, turn_id, created_at), known)
+        else:
+            async with self.database.unit(ask.tenant_id) as unit:
+                opening = await unit.turns.open(self._new_turn(ask, turn_id, created_at), known)
+                if opening is Opening.OPENED:
+                    await self.quotas.reserve(unit.quotas, turn_id, ask.quota, estimated_tokens(ask, ask.history))
         if opening is not Opening.OPENED:
             return None
         self._begin(turn_id, ask, ask.history, created_at, begun)
@@ -227,7 +247,7 @@ class TurnEngine:
         started = TurnStarted(
             turn_id=turn_id,
             session_id=_session_of(ask),
-            chat_id=ask.chat.id,
+            chat_id=ask.chat.id or None,
             model=ask.model.name,
             created_s=running.created_s,
         )
@@ -239,16 +259,18 @@ class TurnEngine:
         return NewTurn(
             id=turn_id,
             session_id=_session_of(ask),
-            chat_id=ask.chat.id,
+            chat_id=ask.chat.id or None,
             api_key_id=ask.key_id,
             owner=self.process_id,
             route=known.route,
             body_hash=known.body_hash,
             request_id=known.request_id,
-            question=ask.question,
+            question=ask.question if ask.skin.stored is None else ask.skin.stored,
             model=ask.model.name,
             prompt_version=ask.prompt_version,
             created_at=created_at,
+            beginning=_beginning(ask),
+            extras=ask.extras,
         )
 
     async def _store_question(
@@ -259,18 +281,35 @@ class TurnEngine:
         found = await _found_again(unit, ask, turn_id)
         if found is not None:
             return found, (), None
-        if ask.new_session is not None:
-            await unit.sessions.add(ask.new_session.session, next_position=1)
-            await unit.messages.add_opener(ask.new_session.session.id, new_turn_id(), ask.new_session.opener)
+        if ask.told is not None and session_id is not None:
+            if ask.new_session is not None:
+                await unit.sessions.add(ask.new_session.session, next_position=1)
+                await unit.messages.add_opener(session_id, new_turn_id(), ask.new_session.opener)
+            await unit.messages.replace(session_id, ask.told.messages)
         opening = await unit.turns.open(self._new_turn(ask, turn_id, created_at))
         if opening is Opening.BUSY and session_id is not None:
             raise _Busy(session_id)
         if opening is not Opening.OPENED:
             raise SessionMissing("Session does not exist")
+        if self._config.max_session_messages and ask.session_id is not None:
+            await self._make_room(unit, ask.session_id, turn_id)
         history = ask.history
-        if ask.session_id is not None:
-            history = await unit.messages.history(ask.session_id, but=turn_id, most=_HISTORY_MESSAGES)
+        if session_id is not None and (ask.session_id is not None or ask.told is not None):
+            history = await unit.messages.history(session_id, but=turn_id, most=_HISTORY_MESSAGES)
+        if ask.quota is not None:
+            await self.quotas.reserve(unit.quotas, turn_id, ask.quota, estimated_tokens(ask, history))
         return turn_id, history, created_at
+
+    async def _make_room(self, unit: UnitOfWork, session_id: SessionId, turn_id: TurnId) -> None:
+        """See to it that question and answer of a turn that opens fit into their session (conversations.md 11).
+
+        Raises:
+            Invalid: they do not, and older turns are not to be removed.
+        """
+        is_trimming = self._config.on_full == "trim"
+        most = self._config.max_session_messages
+        if not await unit.messages.make_room(session_id, but=turn_id, most=most, is_trimming=is_trimming):
+            raise Invalid("Session message limit reached.")
 
     # --- driving -------------------------------------------------------------------------------------------------
 
@@ -311,7 +350,7 @@ class TurnEngine:
                 turn_id=turn_id,
                 fence=running.log.fence,
                 session_id=_session_of(ask),
-                chat_id=ask.chat.id,
+                chat_id=ask.chat.id or None,
                 key_id=ask.key_id,
                 ending=ending,
                 pending=pending,
@@ -322,17 +361,22 @@ class TurnEngine:
                 calls=draft.calls,
                 timings_ms=draft.timings_ms,
                 duration_s=duration_s,
+                tool_calls=draft.tool_calls,
             )
             await close(self.database, closing)
+            await self._release(ask, turn_id)  # whoever hears of the end may ask again at once
             running.log.append([ending])
         except TurnLost:
             log.warning("turn_lost", turn=turn_id)
+            await self._release(ask, turn_id)
         except CloseFailed:
             log.error("turn_not_closed_yet", turn=turn_id)
+            await self._release(ask, turn_id)
             if closing is not None:
                 self._unclosed[turn_id] = closing
         except Exception as error:
             log.error("turn_close_broke", turn=turn_id, exc_info=error)
+            await self._release(ask, turn_id)
         finally:
             running.log.seal()
             del self._running[turn_id]
@@ -340,6 +384,11 @@ class TurnEngine:
             self.wakeups.wake(f"session:{_session_of(ask)}")
             self.writer.note_written(turn_id)
         self._observer.turn_ended(turn_id, ask, outcome.state, draft)
+
+    async def _release(self, ask: Ask, turn_id: TurnId) -> None:
+        """Give back what the turn had reserved of a quota; its cost is on the ledger now."""
+        if ask.quota is not None:
+            await self.quotas.release(ask.tenant_id, turn_id)
 
     # --- following and stopping ----------------------------------------------------------------------------------
 
@@ -354,6 +403,7 @@ class TurnEngine:
 
     async def close_unclosed(self) -> None:
         """Store the ends of turns that could not be stored when they came, Postgres having been away for long."""
+        await self.quotas.release_left()
         for turn_id, closing in list(self._unclosed.items()):
             try:
                 await close_once(self.database, closing)
@@ -379,7 +429,7 @@ class TurnEngine:
                 for _, event in running.log.since(seen):
                     if isinstance(event, Failed):
                         return running.failure or event
-                    if isinstance(event, TextPiece | ReasoningPiece | Ending):
+                    if isinstance(event, TextPiece | ReasoningPiece | ToolCallPiece | Ending):
                         return None
                 if running.log.is_sealed:
                     return None
@@ -491,6 +541,12 @@ async def _found_again(unit: UnitOfWork, ask: Ask, turn_id: TurnId) -> TurnId | 
         turn_id=turn_id,
     )
     return kept.turn_id if kept is not None else None
+
+
+def _beginning(ask: Ask) -> Beginning | None:
+    """Return the session that the opening statement makes; one that is told what was said in it is made before."""
+    new = ask.new_session if ask.told is None else None
+    return Beginning(session=new.session, opener=new.opener, opener_id=new_turn_id()) if new is not None else None
 
 
 def _session_of(ask: Ask) -> SessionId | None:

@@ -1,23 +1,26 @@
 """Which kinds of background jobs there are, and who runs them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from app.domain.datasets import ClaimedJob
+from app.domain.ids import TenantId
 from app.ingest.blobs import BlobStore
 from app.ingest.dataset_jobs import DatasetJobs
 from app.ingest.deleting import DatasetDeleting
 from app.ingest.graph.job import GraphWork, RefreshWork
 from app.ingest.jobs import ParseJobs
 from app.ingest.model_enricher import ModelEnricher
-from app.ingest.pipeline import Pipeline, PipelineConfig
+from app.ingest.pipeline import Announce, Pipeline, PipelineConfig
 from app.ingest.raptor.job import RaptorWork
 from app.ingest.renaming import RenameJobs
 from app.ingest.retrying import RetryConfig
+from app.ingest.session_removal import SessionRemoval
 from app.llm.base import TokenCounter
 from app.llm.catalogue import ModelCatalogue
-from repositories.jobs import CHANNEL, DELETE_DATASET, GRAPH, GRAPH_REFRESH, PARSE, RAPTOR, RENAME
+from repositories.jobs import CHANNEL, DELETE_DATASET, DELETE_SESSIONS, GRAPH, GRAPH_REFRESH, PARSE, RAPTOR, RENAME
+from repositories.stray_blobs import UPLOAD_GRACE_S
 from repositories.unit_of_work import Database
 
 DELETION_ATTEMPTS = 10
@@ -59,6 +62,7 @@ def job_handlers(parts: JobParts) -> Mapping[str, JobHandler]:
                 tokens=parts.tokens,
                 config=parts.pipeline,
                 enricher=ModelEnricher(parts.database, parts.catalogue, parts.tokens),
+                announce=announcing(parts.database),
             ),
             retry=parts.retry,
         ),
@@ -68,6 +72,7 @@ def job_handlers(parts: JobParts) -> Mapping[str, JobHandler]:
             retry=replace(parts.retry, attempts=DELETION_ATTEMPTS),
             may_be_deleted=True,
         ),
+        DELETE_SESSIONS: SessionRemoval(parts.database, retry=replace(parts.retry, attempts=DELETION_ATTEMPTS)),
         RENAME: RenameJobs(parts.database, parts.catalogue, retry=parts.retry),
         RAPTOR: DatasetJobs(parts.database, RaptorWork(parts.catalogue, parts.tokens), retry=parts.retry),
         GRAPH: DatasetJobs(
@@ -90,3 +95,13 @@ async def hand_back(database: Database, job: ClaimedJob) -> None:
     async with database.unit(job.tenant_id) as unit:
         await unit.jobs.give_back(job, counts=False)
         await unit.notify(CHANNEL, "")
+
+
+def announcing(database: Database) -> Announce:
+    """Return what notes blobs as strays: the sweeper deletes those that no row has come to name."""
+
+    async def announce(tenant_id: TenantId, keys: Sequence[str]) -> None:
+        async with database.unit(tenant_id) as unit:
+            await unit.stray_blobs.add(keys, due_in_s=UPLOAD_GRACE_S)
+
+    return announce

@@ -8,13 +8,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Protocol
 
 import anyio.to_thread
 
 from app.domain.contents import ContentsEntry
 from app.domain.datasets import Document, NewChunk, StoredSection
 from app.domain.documents import OutlineSection, ParsedDocument, ParseFailed, RawChunk
-from app.domain.ids import SectionId, new_id
+from app.domain.ids import SectionId, TenantId, new_id
 from app.domain.retrieval import ModelCall
 from app.ingest.blobs import BlobStore
 from app.ingest.chunking import chunk_id
@@ -72,8 +73,16 @@ class _CutFile:
     cut: Cut
 
 
+class Announce(Protocol):
+    """Notes blobs before they are written, so that they go again if nothing comes to name them."""
+
+    async def __call__(self, tenant_id: TenantId, keys: Sequence[str]) -> None:
+        """Note `keys` of a tenant."""
+        ...
+
+
 class Pipeline:
-    """Builds what is stored of a document."""
+    """Builds what is stored of a document. `announce` is told of pictures before their bytes are written."""
 
     def __init__(
         self,
@@ -82,8 +91,10 @@ class Pipeline:
         tokens: TokenCounter,
         config: PipelineConfig | None = None,
         enricher: Enricher | None = None,
+        announce: Announce | None = None,
     ) -> None:
         self._blobs = blobs
+        self._announce = announce
         self._tokens = tokens
         self._config = config or PipelineConfig()
         self._enricher = enricher or PlainEnricher()
@@ -247,15 +258,24 @@ class Pipeline:
     async def _store_pictures(
         self, document: Document, chunks: Sequence[NewChunk], enriched: Sequence[EnrichedChunk]
     ) -> None:
-        for chunk, source in zip(chunks, enriched, strict=True):
-            if source.picture is not None:
-                await self._blobs.put(image_key(document.tenant_id, document.dataset_id, chunk.id), source.picture.data)
+        pictures = {
+            image_key(document.tenant_id, document.dataset_id, chunk.id): source.picture.data
+            for chunk, source in zip(chunks, enriched, strict=True)
+            if source.picture is not None
+        }
+        await self._put(document, pictures)
+
+    async def _put(self, document: Document, blobs: Mapping[str, bytes]) -> None:
+        if blobs and self._announce is not None:
+            await self._announce(document.tenant_id, list(blobs))
+        for key, data in blobs.items():
+            await self._blobs.put(key, data)
 
     async def _store_thumbnail(self, document: Document, parsed: ParsedDocument) -> str:
         if parsed.thumbnail is None:
             return ""
         name = thumbnail_name(document.id)
-        await self._blobs.put(image_key(document.tenant_id, document.dataset_id, name), parsed.thumbnail)
+        await self._put(document, {image_key(document.tenant_id, document.dataset_id, name): parsed.thumbnail})
         return name
 
 

@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 from app.domain.errors import Invalid, Missing
 from app.llm.base import ChatModel, EmbeddingModel, RerankModel
 from app.llm.entries import ModelEntry, ModelKind
+from app.llm.passthrough import RawModel
 
 M = TypeVar("M")
 
@@ -41,11 +42,13 @@ class ModelCatalogue:
         chat: Callable[[ModelEntry], ChatModel],
         embedding: Callable[[ModelEntry], EmbeddingModel],
         rerank: Callable[[ModelEntry], RerankModel],
+        raw: Callable[[ModelEntry], RawModel] | None = None,
     ) -> None:
         self._entries = tuple(entries)
         self._chat = _Built(chat)
         self._embedding = _Built(embedding)
         self._rerank = _Built(rerank)
+        self._raw = None if raw is None else _Built(raw)
 
     def chat(self, name: str | None = None) -> ChatModel:
         """Return a chat model.
@@ -67,6 +70,16 @@ class ModelCatalogue:
     def rerank(self, name: str | None = None) -> RerankModel:
         """Return a rerank model. Raises as `chat`."""
         return self._rerank.of(self.entry("rerank", name))
+
+    def raw(self, entry: ModelEntry) -> RawModel:
+        """Return the chat or vision model of `entry` as its providers serve it.
+
+        Raises:
+            ModelUnusable: this catalogue has no such models.
+        """
+        if self._raw is None:
+            raise ModelUnusable(entry.wire_name)
+        return self._raw.of(entry)
 
     def entry(self, kind: ModelKind, name: str | None = None) -> ModelEntry:
         """Return the entry that `name` means. Raises as `chat`."""

@@ -10,6 +10,31 @@ from typing import Any, Literal, get_args
 ModelKind = Literal["chat", "embedding", "rerank", "vision"]
 KINDS: tuple[ModelKind, ...] = get_args(ModelKind)
 
+Capability = Literal[
+    "vision",
+    "tools",
+    "json_schema",
+    "logprobs",
+    "n",
+    "developer",
+    "completions",
+    "max_completion_tokens",
+    "dimensions",
+    "shortening",
+    "tokens",
+]
+"""What a model or its provider can do.
+
+`vision`: takes pictures. `tools`, `json_schema`, `logprobs`, `n`: knows those parameters. `developer`: knows that role.
+`completions`: has the endpoint of that name. `max_completion_tokens`: wants that in place of `max_tokens`.
+Of embedding models, `dimensions`: its provider gives vectors of the
+length asked for; `shortening`: its vectors may be cut; `tokens`: its provider takes token numbers.
+"""
+ENCODINGS = ("cl100k_base", "o200k_base")
+CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
+USUAL: tuple[Capability, ...] = ("completions", "json_schema", "tools")
+"""What is believed of a chat model whose entry does not say."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
@@ -48,6 +73,16 @@ class ModelEntry:
     price: Price | None = None
     default: bool = False
     upstreams: tuple[UpstreamEntry, ...] = ()
+    capabilities: tuple[str, ...] | None = None  # None: not said
+    encoding: str | None = None  # of an embedding model: how callers' token numbers are read
+    batch: int | None = None  # of an embedding model: most inputs of one call
+
+    @property
+    def able(self) -> tuple[str, ...]:
+        """What the model can do, as far as is known."""
+        if self.capabilities is not None:
+            return self.capabilities
+        return () if self.kind in ("embedding", "rerank") else USUAL
 
     @property
     def wire_name(self) -> str:
@@ -107,6 +142,9 @@ class _Table:
         self._place = place
         self._values = dict(values)
         self._environment = environment
+
+    def has(self, key: str) -> bool:
+        return key in self._values
 
     def text(self, key: str) -> str | None:
         value = self._values.pop(key, None)
@@ -202,8 +240,15 @@ def _entry(table: _Table) -> ModelEntry:
         price=_price(table),
         default=table.flag("default"),
         upstreams=tuple(_upstream(each) for each in table.tables("upstreams")),
+        capabilities=table.texts("capabilities") if table.has("capabilities") else None,
+        encoding=table.text("encoding"),
+        batch=table.count("batch"),
     )
     table.finish()
+    if unknown := sorted(set(entry.capabilities or ()) - set(CAPABILITIES)):
+        raise table.fault("capabilities", f"has an unknown word, {unknown[0]}; known are {', '.join(CAPABILITIES)}")
+    if entry.encoding not in (None, *ENCODINGS):
+        raise table.fault("encoding", f"must be one of {', '.join(ENCODINGS)}")
     if not (entry.is_builtin or entry.base_url or entry.upstreams):
         raise table.fault("base_url", "is missing, and there are no upstreams")
     if kind == "embedding" and entry.dimensions is None and not entry.is_builtin:

@@ -11,19 +11,26 @@ from app.llm.catalogue import ModelCatalogue
 from app.llm.embedded_chat import EmbeddedChatModel, EmbeddedServer
 from app.llm.embedded_embedding import EmbeddedEmbeddingModel
 from app.llm.embedded_rerank import EmbeddedRerankModel
-from app.llm.embedded_server import MODEL_NAME
+from app.llm.embedded_server import MODEL_NAME, SLOT_TOKENS
 from app.llm.entries import ModelEntry, UpstreamEntry
 from app.llm.failover import FailoverChatModel
 from app.llm.http_calls import Endpoint
 from app.llm.openai_chat import OpenAIChatConfig, OpenAIChatModel
 from app.llm.openai_embedding import OpenAIEmbeddingModel
+from app.llm.passthrough import EmbeddedRawUpstream, HttpRawUpstream, RawEndpoint, RawModel, RawUpstream
 from app.llm.rerank import HttpRerankModel, RerankShape
 from app.llm.retry import RetryPolicy
 from app.net.http import HttpClient
 
-BUILTIN_CHAT = ModelEntry(name=MODEL_NAME, provider="builtin", kind="chat")
+BUILTIN_CHAT = ModelEntry(
+    name=MODEL_NAME, provider="builtin", kind="chat", context=SLOT_TOKENS, capabilities=("completions", "json_schema")
+)
 BUILTIN_EMBEDDING = ModelEntry(
-    name=EmbeddedEmbeddingModel.name, provider="builtin", kind="embedding", dimensions=EmbeddedEmbeddingModel.dimensions
+    name=EmbeddedEmbeddingModel.name,
+    provider="builtin",
+    kind="embedding",
+    dimensions=EmbeddedEmbeddingModel.dimensions,
+    encoding="cl100k_base",
 )
 BUILTIN_RERANK = ModelEntry(name=EmbeddedRerankModel.name, provider="builtin", kind="rerank")
 B = TypeVar("B", EmbeddedChatModel, EmbeddedEmbeddingModel, EmbeddedRerankModel)
@@ -55,7 +62,8 @@ class ModelFactory:
         self._http = http
         self._counter = counter
         self._on_attempt = on_attempt
-        self.embedded_chat = EmbeddedChatModel(EmbeddedServer(config.run_dir, http), http, counter)
+        self._embedded_server = EmbeddedServer(config.run_dir, http)
+        self.embedded_chat = EmbeddedChatModel(self._embedded_server, http, counter)
         self.embedded_embedding = EmbeddedEmbeddingModel()
         self.embedded_rerank = EmbeddedRerankModel(self.embedded_embedding)
 
@@ -63,7 +71,9 @@ class ModelFactory:
         """Return the catalogue of `entries`; the three embedded models are always in it, last."""
         builtin = (BUILTIN_CHAT, BUILTIN_EMBEDDING, BUILTIN_RERANK)
         own = [each for each in builtin if each.wire_name not in _wire_names(entries)]
-        return ModelCatalogue([*entries, *own], chat=self.chat, embedding=self.embedding, rerank=self.rerank)
+        return ModelCatalogue(
+            [*entries, *own], chat=self.chat, embedding=self.embedding, rerank=self.rerank, raw=self.raw
+        )
 
     async def aclose(self) -> None:
         """End the embedded chat model if this process started it."""
@@ -91,6 +101,38 @@ class ModelFactory:
             on_attempt=self._on_attempt,
         )
 
+    def raw(self, entry: ModelEntry) -> RawModel:
+        """Return the chat or vision model of `entry` as its providers serve it."""
+        upstreams: list[RawUpstream]
+        if entry.is_builtin:
+            _own(self.embedded_chat, entry)
+            upstreams = [EmbeddedRawUpstream(self._embedded_server, self._http, self._counter)]
+            first_token_s = 120.0
+        else:
+            endpoints = [self._raw_endpoint(entry, address) for address in entry.addresses]
+            upstreams = [HttpRawUpstream(one, self._http, self._counter) for one in endpoints]
+            first_token_s = max(one.patience.first_token_s for one in endpoints)
+        return RawModel(
+            entry.name,
+            entry.provider,
+            upstreams,
+            policy=self._config.policy,
+            first_token_s=first_token_s,
+            cool_down_s=self._config.cool_down_s,
+            on_attempt=self._on_attempt,
+        )
+
+    def _raw_endpoint(self, entry: ModelEntry, address: UpstreamEntry) -> RawEndpoint:
+        config = self._chat_config(entry, address)
+        return RawEndpoint(
+            name=config.name,
+            provider=config.provider,
+            base_url=config.base_url,
+            api_key=config.api_key,
+            upstream_name=config.upstream_name,
+            patience=config.patience,
+        )
+
     def embedding(self, entry: ModelEntry) -> EmbeddingModel:
         """Return the embedding model of `entry`; only its first address is asked."""
         if entry.is_builtin:
@@ -98,7 +140,14 @@ class ModelFactory:
         if entry.dimensions is None:
             raise Invalid(f"The embedding model {entry.wire_name} is configured without its dimensions.")
         endpoint = self._endpoint(entry)
-        return OpenAIEmbeddingModel(endpoint, entry.dimensions, self._http, self._counter, on_attempt=self._on_attempt)
+        return OpenAIEmbeddingModel(
+            endpoint,
+            entry.dimensions,
+            self._http,
+            self._counter,
+            batch_size=entry.batch or 64,
+            on_attempt=self._on_attempt,
+        )
 
     def rerank(self, entry: ModelEntry) -> RerankModel:
         """Return the rerank model of `entry`; the providers `tei` and `huggingface` speak TEI's shape."""

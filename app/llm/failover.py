@@ -1,9 +1,11 @@
-"""One chat model over an ordered list of upstreams."""
+"""One model over an ordered list of upstreams."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
@@ -15,8 +17,27 @@ from app.llm.retry import REAL, RetryPolicy, Surroundings
 log = structlog.get_logger()
 
 
-class FailoverChatModel:
-    """A `ChatModel` that asks its upstreams in order until one begins to answer.
+class Upstream(Protocol):
+    """One address that serves a model."""
+
+    @property
+    def name(self) -> str:
+        """The model's name without its provider."""
+        ...
+
+    @property
+    def provider(self) -> str:
+        """Who serves it."""
+        ...
+
+
+U = TypeVar("U", bound=Upstream)
+Q = TypeVar("Q")  # what is asked
+B = TypeVar("B")  # a batch of the answer
+
+
+class Failover(ABC, Generic[U, Q, B]):
+    """Asks its upstreams in order until one begins to answer.
 
     Before the first batch a failed upstream is asked again after a backoff, then the next one is asked; a timeout and
     a refused credential go to the next at once, a refused request to nobody. An upstream that was given up is left out
@@ -27,7 +48,7 @@ class FailoverChatModel:
         self,
         name: str,
         provider: str,
-        upstreams: Sequence[ChatModel],
+        upstreams: Sequence[U],
         *,
         policy: RetryPolicy | None = None,
         first_token_s: float = 60.0,
@@ -39,7 +60,6 @@ class FailoverChatModel:
             raise ValueError("at least one upstream is needed")
         self.name = name
         self.provider = provider
-        self.context_tokens = min((each.context_tokens for each in upstreams if each.context_tokens), default=None)
         self._upstreams = upstreams
         self._policy = policy or RetryPolicy()
         self._first_token_s = first_token_s
@@ -48,10 +68,24 @@ class FailoverChatModel:
         self._near = surroundings
         self._cold_until: dict[int, float] = {}
 
-    async def stream(
-        self, messages: Sequence[ChatMessage], options: GenerationOptions, *, deadline_s: float
-    ) -> AsyncGenerator[Sequence[ModelItem], None]:
-        """Stream one answer; see `ChatModel.stream`. The usage says which attempt it was."""
+    @abstractmethod
+    def _open(self, upstream: U, request: Q, deadline_s: float) -> AsyncGenerator[B, None]:
+        """Ask one upstream."""
+
+    def _numbered(self, batch: B, attempt: int) -> B:  # noqa: ARG002 (for those whose batches tell)
+        """Return `batch` as one of attempt number `attempt`."""
+        return batch
+
+    def _patience_s(self, request: Q) -> float:  # noqa: ARG002 (for those whose requests differ)
+        """Return how long an upstream may be silent before its first batch."""
+        return self._first_token_s
+
+    async def asked(self, request: Q, *, deadline_s: float) -> AsyncGenerator[B, None]:
+        """Yield the batches of one answer; `deadline_s` is the loop time at which all must have ended.
+
+        Raises:
+            UpstreamFailed: or one of its kinds; after the first batch too.
+        """
         attempt = 0
         failure: UpstreamFailed = UpstreamTimeout("No time was left to ask the model provider.")
         for number in self._order():
@@ -63,10 +97,10 @@ class FailoverChatModel:
                 attempt, tries = attempt + 1, tries + 1
                 has_begun = False
                 try:
-                    async with aclosing(self._attempt(number, messages, options, deadline_s)) as batches:
+                    async with aclosing(self._attempt(number, request, deadline_s)) as batches:
                         async for batch in batches:
                             has_begun = True
-                            yield _numbered(batch, attempt)
+                            yield self._numbered(batch, attempt)
                     return
                 except UpstreamRefused:
                     raise
@@ -80,17 +114,15 @@ class FailoverChatModel:
                 self._cool(number, failure)
         raise failure
 
-    async def _attempt(
-        self, number: int, messages: Sequence[ChatMessage], options: GenerationOptions, deadline_s: float
-    ) -> AsyncGenerator[Sequence[ModelItem], None]:
+    async def _attempt(self, number: int, request: Q, deadline_s: float) -> AsyncGenerator[B, None]:
         """Ask one upstream once, with patience, and tell the observer how it went."""
         upstream = self._upstreams[number]
         begun = self._near.clock()
         loop = asyncio.get_running_loop()
         ended: BaseException | None = GeneratorExit()
         try:
-            async with aclosing(upstream.stream(messages, options, deadline_s=deadline_s)) as batches:
-                first_by = min(deadline_s, loop.time() + self._first_token_s)
+            async with aclosing(self._open(upstream, request, deadline_s)) as batches:
+                first_by = min(deadline_s, loop.time() + self._patience_s(request))
                 if batch := await _next(batches, first_by):
                     self._cold_until.pop(number, None)
                     yield batch
@@ -119,17 +151,58 @@ class FailoverChatModel:
         log.warning("upstream_cooling", provider=upstream.provider, model=upstream.name, kind=error.kind, rest_s=rest_s)
 
 
-async def _next(batches: AsyncGenerator[Sequence[ModelItem], None], until_s: float) -> Sequence[ModelItem] | None:
+Prompt = tuple[Sequence[ChatMessage], GenerationOptions]
+
+
+class FailoverChatModel(Failover[ChatModel, Prompt, Sequence[ModelItem]]):
+    """A `ChatModel` over several; see `Failover`."""
+
+    def __init__(
+        self,
+        name: str,
+        provider: str,
+        upstreams: Sequence[ChatModel],
+        *,
+        policy: RetryPolicy | None = None,
+        first_token_s: float = 60.0,
+        cool_down_s: float = 30.0,
+        on_attempt: AttemptObserver | None = None,
+        surroundings: Surroundings = REAL,
+    ) -> None:
+        super().__init__(
+            name,
+            provider,
+            upstreams,
+            policy=policy,
+            first_token_s=first_token_s,
+            cool_down_s=cool_down_s,
+            on_attempt=on_attempt,
+            surroundings=surroundings,
+        )
+        self.context_tokens = min((each.context_tokens for each in upstreams if each.context_tokens), default=None)
+
+    def stream(
+        self, messages: Sequence[ChatMessage], options: GenerationOptions, *, deadline_s: float
+    ) -> AsyncGenerator[Sequence[ModelItem], None]:
+        """Stream one answer; see `ChatModel.stream`. The usage says which attempt it was."""
+        return self.asked((messages, options), deadline_s=deadline_s)
+
+    def _open(
+        self, upstream: ChatModel, request: Prompt, deadline_s: float
+    ) -> AsyncGenerator[Sequence[ModelItem], None]:
+        return upstream.stream(*request, deadline_s=deadline_s)
+
+    def _numbered(self, batch: Sequence[ModelItem], attempt: int) -> Sequence[ModelItem]:
+        last = batch[-1]
+        if attempt > 1 and isinstance(last, ModelUsage):
+            return [*batch[:-1], replace(last, attempt=attempt)]
+        return batch
+
+
+async def _next(batches: AsyncGenerator[B, None], until_s: float) -> B | None:
     """Return the next batch, or None at the end."""
     try:
         async with asyncio.timeout_at(until_s):
             return await anext(batches, None)
     except TimeoutError as error:
         raise UpstreamTimeout("The model provider was silent too long.") from error
-
-
-def _numbered(batch: Sequence[ModelItem], attempt: int) -> Sequence[ModelItem]:
-    last = batch[-1]
-    if attempt > 1 and isinstance(last, ModelUsage):
-        return [*batch[:-1], replace(last, attempt=attempt)]
-    return batch

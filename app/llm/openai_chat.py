@@ -97,7 +97,7 @@ class OpenAIChatModel:
     def _body(self, messages: Sequence[ChatMessage], options: GenerationOptions) -> bytes:
         body: dict[str, Any] = {
             "model": self._config.upstream_name or self._config.name,
-            "messages": [{"role": message.role, "content": _content(message)} for message in messages],
+            "messages": [_message(message) for message in messages],
             "stream": True,
         }
         if self._config.asks_for_usage:
@@ -131,14 +131,32 @@ class OpenAIChatModel:
         )
 
 
+def _message(message: ChatMessage) -> dict[str, Any]:
+    told: dict[str, Any] = {"role": message.role, "content": _content(message)}
+    if message.name:
+        told["name"] = message.name
+    if message.tool_calls:
+        told["content"] = message.content or None
+        told["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id:
+        told["tool_call_id"] = message.tool_call_id
+    return told
+
+
 def _content(message: ChatMessage) -> str | list[dict[str, Any]]:
-    """Return the text, or parts of which pictures are data URIs."""
-    if not message.pictures:
+    """Return the text, or parts of which pictures are data URIs or addresses."""
+    if not (message.pictures or message.images):
         return message.content
     parts: list[dict[str, Any]] = [{"type": "text", "text": message.content}]
     for picture in message.pictures:
         url = f"data:{picture.media_type};base64,{base64.b64encode(picture.data).decode('ascii')}"
         parts.append({"type": "image_url", "image_url": {"url": url}})
+    for image in message.images:
+        link = {"url": image.url, "detail": image.detail} if image.detail else {"url": image.url}
+        parts.append({"type": "image_url", "image_url": link})
     return parts
 
 

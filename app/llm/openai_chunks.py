@@ -6,7 +6,7 @@ import msgspec
 import structlog
 
 from app.domain.errors import UpstreamFailed
-from app.domain.models import FinishReason, ModelFinish, ModelItem, ModelReasoning, ModelText, Usage
+from app.domain.models import FinishReason, ModelFinish, ModelItem, ModelReasoning, ModelText, ModelToolCall, Usage
 from app.llm.replies import stream_error
 from app.llm.think import ThinkSplitter
 
@@ -22,7 +22,7 @@ _FINISH = {
         ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed", "finished", "no_content"),
         FinishReason.STOP,
     ),
-    **dict.fromkeys(("tool_calls", "tool_use", "function_call"), FinishReason.STOP),
+    **dict.fromkeys(("tool_calls", "tool_use", "function_call"), FinishReason.TOOL_CALLS),
 }
 _BROKEN = frozenset({"error", "abort", "aborted", "cancelled", "network_error", "insufficient_system_resource"})
 
@@ -40,10 +40,27 @@ class _Usage(msgspec.Struct):
     prompt_cache_hit_tokens: int | None = None  # DeepSeek
 
 
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
 class _Delta(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Logprobs(msgspec.Struct):
+    content: list[dict[str, Any]] | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -51,6 +68,7 @@ class _Choice(msgspec.Struct):
     delta: _Delta | None = None
     message: _Delta | None = None  # in an answer that is not a stream
     finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
 
 
 class _Chunk(msgspec.Struct):
@@ -63,13 +81,29 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 
 
 class ChunkReader:
-    """Gathers one answer: items as they come, finish reason, usage, and the texts in case they must be counted."""
+    """Gathers one answer: items as they come, finish reason, usage, and the texts in case they must be counted.
 
-    __slots__ = ("_api_key", "_splitter", "finish", "has_started", "is_done", "reasoning", "texts", "usage")
+    `texts` holds the arguments of tool calls too: they were written by the model.
+    """
+
+    __slots__ = (
+        "_api_key",
+        "_has_calls",
+        "_logprobs",
+        "_splitter",
+        "finish",
+        "has_started",
+        "is_done",
+        "reasoning",
+        "texts",
+        "usage",
+    )
 
     def __init__(self, *, api_key: str | None, starts_thinking: bool = False) -> None:
         self._api_key = api_key
         self._splitter = ThinkSplitter(starts_thinking=starts_thinking)
+        self._has_calls = False
+        self._logprobs: list[dict[str, Any]] = []
         self.texts: list[str] = []
         self.reasoning: list[str] = []
         self.finish: FinishReason | None = None
@@ -105,10 +139,15 @@ class ChunkReader:
     def close(self, items: list[ModelItem]) -> None:
         """Append what was held back and the finish; call once, after the last payload."""
         self._put_parts(self._splitter.flush(), items)
-        items.append(ModelFinish(self.finish or FinishReason.STOP))
+        finish = self.finish or FinishReason.STOP
+        if finish in (FinishReason.STOP, FinishReason.TOOL_CALLS):  # some say `stop` after calls
+            finish = FinishReason.TOOL_CALLS if self._has_calls else FinishReason.STOP
+        items.append(ModelFinish(finish))
 
     def _take_choice(self, choice: _Choice, items: list[ModelItem]) -> None:
         delta = choice.delta or choice.message
+        if choice.logprobs is not None and choice.logprobs.content:
+            self._logprobs += choice.logprobs.content
         if delta is not None:
             if reasoning := delta.reasoning_content or delta.reasoning:
                 self.has_started = True
@@ -117,17 +156,41 @@ class ChunkReader:
             if text := delta.content:
                 self.has_started = True
                 if self._splitter.is_plain(text):
-                    self.texts.append(text)
-                    items.append(ModelText(text))
+                    self._put_text(text, items)
                 else:
                     self._put_parts(self._splitter.feed(text), items)
+            if delta.refusal:
+                self.has_started = True
+                self.texts.append(delta.refusal)
+                items.append(ModelText(delta.refusal, (), True))
+            if delta.tool_calls:
+                self.has_started = self._has_calls = True
+                self._put_calls(delta.tool_calls, items)
         if choice.finish_reason:
             self._finish(choice.finish_reason)
 
     def _put_parts(self, parts: list[tuple[bool, str]], items: list[ModelItem]) -> None:
         for is_thinking, text in parts:
-            (self.reasoning if is_thinking else self.texts).append(text)
-            items.append(ModelReasoning(text) if is_thinking else ModelText(text))
+            if is_thinking:
+                self.reasoning.append(text)
+                items.append(ModelReasoning(text))
+            else:
+                self._put_text(text, items)
+
+    def _put_text(self, text: str, items: list[ModelItem]) -> None:
+        self.texts.append(text)
+        logprobs: tuple[dict[str, Any], ...] = ()
+        if self._logprobs:
+            logprobs, self._logprobs = tuple(self._logprobs), []
+        items.append(ModelText(text, logprobs))
+
+    def _put_calls(self, calls: list[_Call], items: list[ModelItem]) -> None:
+        for at, call in enumerate(calls):
+            function = call.function or _Function()
+            name, arguments = function.name or "", function.arguments or ""
+            number = call.index if call.index is not None else at
+            self.texts.append(name + arguments)
+            items.append(ModelToolCall(number=number, id=call.id or "", name=name, arguments=arguments))
 
     def _finish(self, word: str) -> None:
         word = word.lower()
@@ -175,8 +238,23 @@ def _lenient_choice(choice: dict[str, Any]) -> _Choice:
             content=_text(known.get("content")),
             reasoning_content=_text(known.get("reasoning_content")),
             reasoning=_text(known.get("reasoning")),
+            refusal=_text(known.get("refusal")),
+            tool_calls=[_lenient_call(call) for call in _list(known.get("tool_calls")) if isinstance(call, dict)],
         ),
         finish_reason=finish if isinstance(finish, str) else None,
+    )
+
+
+def _lenient_call(call: dict[str, Any]) -> _Call:
+    told = call.get("function")
+    function: dict[str, Any] = told if isinstance(told, dict) else {}
+    index, arguments = call.get("index"), function.get("arguments")
+    if isinstance(arguments, dict | list):  # some send the arguments as an object
+        arguments = msgspec.json.encode(arguments).decode()
+    return _Call(
+        index=index if isinstance(index, int) else None,
+        id=_text(call.get("id")),
+        function=_Function(name=_text(function.get("name")), arguments=_text(arguments)),
     )
 
 

@@ -32,6 +32,9 @@ class _Answer(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
+TokensOrText = str | list[int]
+
+
 class OpenAIEmbeddingModel:
     """An `EmbeddingModel` over HTTP, in batches. `asks_for_dimensions` sends `dimensions` along, where models allow."""
 
@@ -70,6 +73,27 @@ class OpenAIEmbeddingModel:
             usage += self._usage(answer, batch)
         return Embeddings(vectors=vectors, model=self.name, provider=self.provider, usage=usage)
 
+    async def embed_raw(
+        self, inputs: Sequence[TokensOrText], *, dimensions: int | None, deadline_s: float
+    ) -> Embeddings:
+        """Return one vector per input as the provider gives it, not normalised; of `dimensions` if it is asked for.
+
+        Raises:
+            UpstreamFailed: or one of its kinds.
+        """
+        vectors: list[list[float]] = []
+        usage = Usage()
+        for at in range(0, len(inputs), self._batch_size):
+            batch = inputs[at : at + self._batch_size]
+            body: dict[str, Any] = {"model": self._caller.model, "input": batch, "encoding_format": "float"}
+            if dimensions is not None:
+                body["dimensions"] = dimensions
+            answer = self._read(await self._caller.post(body, deadline_s=deadline_s), len(batch))
+            rows = sorted(enumerate(answer.data), key=lambda row: row[0] if row[1].index is None else row[1].index)
+            vectors += [_checked(row.embedding, dimensions or self.dimensions) for _, row in rows]
+            usage += self._usage(answer, [one if isinstance(one, str) else " x" * len(one) for one in batch])
+        return Embeddings(vectors=vectors, model=self.name, provider=self.provider, usage=usage)
+
     def _read(self, body: bytes, expected: int) -> _Answer:
         try:
             answer = _decode(body)
@@ -96,3 +120,11 @@ class OpenAIEmbeddingModel:
         if tokens is not None:
             return Usage(prompt_tokens=tokens)
         return Usage(prompt_tokens=sum(self._counter.count(text) for text in batch), is_estimated=True)
+
+
+def _checked(vector: list[float], dimensions: int) -> list[float]:
+    if len(vector) != dimensions:
+        raise UpstreamFailed(f"The embedding provider sent vectors of length {len(vector)}, not {dimensions}.")
+    if not math.isfinite(sum(vector)):
+        raise UpstreamFailed("The embedding provider sent numbers that are none.")
+    return vector

@@ -12,6 +12,10 @@ from app.llm.base import UpstreamDenied
 from app.net.http import Answer
 
 MAX_MESSAGE = 500
+_TOO_LONG = "context_length_exceeded"
+_TOO_LONG_WORDS = re.compile(
+    r"(?i)context (?:length|window|size)|maximum context|too many tokens"
+)  # of those without codes
 _SECRETS = re.compile(
     r"(?i)\b(?:sk|pk|rk|gsk|xai|hf|nvapi|AIza|key)[-_][\w*.-]{6,}"
     r"|\bAIza[\w-]{10,}|\bbearer\s+\S+|\b(?:api[-_ ]?key|token|authorization)\b\s*[=:]\s*\S+"
@@ -36,6 +40,8 @@ def check_status(answer: Answer, body: bytes, *, api_key: str | None) -> None:
             text = (
                 _context_text(error) or message_of(error, api_key=api_key) or "The model provider refused the request."
             )
+            if _context_text(error) or error.get("code") == _TOO_LONG or _TOO_LONG_WORDS.search(text):
+                raise UpstreamRefused(text, param="messages", code=_TOO_LONG)
             param = error.get("param")
             raise UpstreamRefused(text, param=param if isinstance(param, str) else None)
         case 429:
@@ -46,6 +52,12 @@ def check_status(answer: Answer, body: bytes, *, api_key: str | None) -> None:
             raise UpstreamDenied("The model provider does not know this model or address (404).")
         case 300 | 301 | 302 | 303 | 307 | 308 | 405:
             raise UpstreamDenied(f"The model provider's address is not an API ({status}).")
+        case 503 | 529:
+            raise UpstreamFailed(
+                f"The model provider answered {status}.",
+                retry_after_s=_retry_after(answer),
+                code="upstream_unavailable",
+            )
         case _:
             raise UpstreamFailed(f"The model provider answered {status}.", retry_after_s=_retry_after(answer))
 

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from app.domain.models import ChatMessage
 from app.llm.base import TokenCounter
 
+_ORDINARY = {"cl100k_base": 100_256, "o200k_base": 199_998}  # tokens that stand for text
 _SLICE_CHARACTERS = 120_000  # at most 480 kB of UTF-8: bpe-openai refuses inputs near 1 MB
-_PER_MESSAGE, _PER_PROMPT = 3, 3  # what the chat format adds, after OpenAI's cookbook on counting
+PER_MESSAGE, PER_PROMPT = 3, 3  # what the chat format adds, after OpenAI's cookbook on counting
 
 
 class BpeTokenCounter:
@@ -34,6 +35,33 @@ class BpeTokenCounter:
         return sum(tokenizer.count(part.encode("utf-8", "replace").decode()) for part in _slices(text))
 
 
+class Encodings:
+    """OpenAI's encodings by name, each loaded at its first use; for threads, since loading takes a while."""
+
+    def __init__(self) -> None:
+        self._counters: dict[str, BpeTokenCounter] = {}
+
+    def count(self, encoding: str, text: str) -> int:
+        """Return the number of tokens of `text`."""
+        return self._counter(encoding).count(text)
+
+    def decode(self, encoding: str, tokens: Sequence[int]) -> str | None:
+        """Return the text of token numbers; None when they are none."""
+        most = _ORDINARY.get(encoding, 0)
+        if not all(0 <= token < most for token in tokens):  # the tokenizer reads past its table
+            return None
+        try:
+            found: str | None = self._counter(encoding).load().decode(list(tokens))
+        except ValueError:  # no UTF-8
+            return None
+        return found
+
+    def _counter(self, encoding: str) -> BpeTokenCounter:
+        if encoding not in self._counters:
+            self._counters[encoding] = BpeTokenCounter("cl100k_base" if encoding == "cl100k_base" else "o200k_base")
+        return self._counters[encoding]
+
+
 class ApproximateTokenCounter:
     """Counts at no cost in memory: four characters of Latin script a token, one of CJK; within 20 % on prose."""
 
@@ -47,8 +75,8 @@ class ApproximateTokenCounter:
 
 def count_prompt(messages: Sequence[ChatMessage], counter: TokenCounter) -> int:
     """Return the tokens of a whole prompt: every message, with what the chat format adds."""
-    return _PER_PROMPT + sum(
-        counter.count(message.content) + counter.count(message.role) + _PER_MESSAGE for message in messages
+    return PER_PROMPT + sum(
+        counter.count(message.content) + counter.count(message.role) + PER_MESSAGE for message in messages
     )
 
 

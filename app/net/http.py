@@ -22,6 +22,9 @@ from app.net.deadline import Deadline
 class UpstreamUnreachable(UpstreamFailed):
     """No connection could be made; the request was not sent."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="upstream_unavailable")
+
 
 class UpstreamBroken(UpstreamFailed):
     """The connection broke before the answer was complete."""

@@ -22,6 +22,11 @@ class SseDecoder:
         self._after_cr = False
         self._at_start = True
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether what comes next begins an event: nothing of one is held."""
+        return not (self._pending or self._after_cr or self._at_start)
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the data of the events that `chunk` completes, in order.
 

@@ -18,6 +18,15 @@ not cite your own reasoning or common knowledge.
 Example: Refunds are paid within 30 days [ID:2], to the card that was used [ID:0][ID:5]."""
 
 
+NOTES_INSTRUCTIONS = """\
+How to cite:
+- The notes above carry markers such as `[ID:3]`, each of a passage that the note before it rests on. When a statement \
+of yours rests on a note, put its marker at the end of that sentence, before the final punctuation.
+- If several passages support a sentence, write one marker after another, as in `[ID:0][ID:3]`; at most 4 in a sentence.
+- Use only markers that occur in the notes, and none where no note supports what you say.
+- Write no list of sources at the end, and put no markers into code blocks."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnowledgeChunk:
     """What the model is shown of one retrieved chunk."""
@@ -28,9 +37,10 @@ class KnowledgeChunk:
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def render_knowledge(chunks: Sequence[KnowledgeChunk]) -> str:
-    """Return the chunks as blocks numbered from 0, separated by a dashed line."""
-    return SEPARATOR.join(_block(number, chunk) for number, chunk in enumerate(chunks))
+def render_knowledge(chunks: Sequence[KnowledgeChunk], numbers: Sequence[int] | None = None) -> str:
+    """Return the chunks as blocks separated by a dashed line, numbered from 0 unless `numbers` has one for each."""
+    numbered = zip(numbers if numbers is not None else range(len(chunks)), chunks, strict=True)
+    return SEPARATOR.join(_block(number, chunk) for number, chunk in numbered)
 
 
 def _block(number: int, chunk: KnowledgeChunk) -> str:

@@ -62,7 +62,7 @@ def _condition(sent: Any) -> Condition:
     if isinstance(operator, str):
         operator = " ".join(operator.lower().split())
         operator = _ALIASES.get(operator, operator)
-    if not isinstance(operator, str) or operator not in _OPERATORS:
+    if not isinstance(operator, str) or operator not in OPERATORS:
         shown = str(sent.get("comparison_operator"))[:40]
         raise Invalid(f"Unknown comparison_operator `{shown}`.", param="metadata_condition.conditions")
     return Condition(sent["name"], operator, _values(operator, sent.get("value")))
@@ -141,4 +141,5 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 _NEGATIONS = {"≠": "=", "not in": "in", "not contains": "contains"}
 """Operators that hold when no item of the value meets the other one."""
 _ON_EMPTINESS = frozenset({"empty", "not empty"})
-_OPERATORS = frozenset({*_COMPARISONS, *_NEGATIONS, *_ON_EMPTINESS})
+OPERATORS = frozenset({*_COMPARISONS, *_NEGATIONS, *_ON_EMPTINESS})
+"""All of them, as they are written here."""

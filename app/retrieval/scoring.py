@@ -89,9 +89,9 @@ def rank(pool: Sequence[Candidate], *, vector_similarity_weight: float, similari
     """Return the hits at or above the threshold, best first, ties by chunk id (knowledge.md 4.3).
 
     The score is (1 - w) * term + w * vector + rank, with w clamped to 0..1. What a chunk lacks of the question's words
-    counts as held by synonyms in the measure in which it is near: term = words + (1 - words) * vector. A weight below
-    the usual one takes that back, down to the bare words at 0. When every vector similarity is 0, the score is the
-    term similarity alone.
+    counts as held by synonyms in the measure in which it is near, and a part of its words counts for less than that
+    part: term = words^2 + (1 - words^2) * vector. A weight below the usual one takes both back, down to the bare words
+    at 0. When every vector similarity is 0, the score is the term similarity alone.
     """
     weight = clamp_weight(vector_similarity_weight)
     if not any(candidate.vector_similarity for candidate in pool):
@@ -103,8 +103,9 @@ def rank(pool: Sequence[Candidate], *, vector_similarity_weight: float, similari
 
 def _hit(candidate: Candidate, weight: float) -> Hit:
     words, vector = candidate.term_similarity, candidate.vector_similarity
-    nearness = min(1.0, max(0.0, vector)) * min(1.0, weight / USUAL_WEIGHT)
-    term = words + (1 - words) * nearness
+    trust = min(1.0, weight / USUAL_WEIGHT)
+    held = max(0.0, words) ** (1 + trust)
+    term = held + (1 - held) * min(1.0, max(0.0, vector)) * trust
     return Hit(
         candidate=candidate,
         similarity=(1 - weight) * term + weight * vector + candidate.rank,

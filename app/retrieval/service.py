@@ -4,16 +4,18 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import structlog
 
 from app.domain.datasets import Dataset
 from app.domain.errors import Invalid, WrongType
-from app.domain.ids import DatasetId, TenantId, new_id
+from app.domain.ids import DatasetId, DocumentId, TenantId, new_id
 from app.domain.retrieval import GraphHit, ModelCall, SearchRequest, SearchResult
 from app.llm.base import ChatModel, EmbeddingModel, RerankModel
 from app.llm.catalogue import ModelCatalogue, ModelUnknown, ModelUnusable
 from app.retrieval.common_words import CommonWords
+from app.retrieval.document_filter import DocumentFilter, asked_filter, read_document_filter
 from app.retrieval.graph import graph_chunk
 from app.retrieval.ground import Ground, allowed_documents, survey
 from app.retrieval.lifting import lifted_by_contents, lifted_by_tags, similarities
@@ -80,14 +82,18 @@ class Retriever:
         """
         calls = calls if calls is not None else []
         condition = read_filter(request.metadata_condition)
+        kept = read_document_filter(request.meta_data_filter)
+        has_condition = condition is not None or kept is not None
         async with self._database.unit(tenant_id) as unit:
-            ground = await survey(unit, request.dataset_ids, request.document_ids, has_condition=condition is not None)
+            ground = await survey(unit, request.dataset_ids, request.document_ids, has_condition=has_condition)
         reranker = self._reranker(request.rerank_id)
         if not request.question.strip() or not ground.datasets:
             return _nothing(calls)
         if must_be_parsed and not ground.chunk_count:
             raise NothingParsed("No chunk found! Check the chunk status please!")
         documents = await allowed_documents(ground, request.document_ids, condition)
+        if kept is not None:
+            documents = await self._filtered(kept, request, ground, documents, calls)
         if documents is not None and not documents:
             return _nothing(calls)
         question = await self._question(request, ground, calls)
@@ -124,6 +130,35 @@ class Retriever:
         except (ModelUnknown, ModelUnusable) as error:
             log.warning("no_helper_model", error=error.message)
             return None
+
+    async def _filtered(
+        self,
+        kept: DocumentFilter,
+        request: SearchRequest,
+        ground: Ground,
+        documents: list[DocumentId] | None,
+        calls: list[ModelCall],
+    ) -> list[DocumentId] | None:
+        """Return which of `documents` meet the filter; one that a model wrote and nothing meets is dropped."""
+        condition = kept.written
+        if kept.is_asked_for and (model := self._helper(request)) is not None:
+            condition = await asked_filter(
+                kept,
+                request.question,
+                ground.metadata or {},
+                model,
+                today=f"{datetime.now(UTC):%Y-%m-%d}",
+                calls=calls,
+                deadline_s=_in(_HELPER_S),
+            )
+        met = await allowed_documents(ground, (), condition)
+        if met is not None and not met and kept.is_asked_for:
+            log.info("metadata_filter_dropped", method=kept.method, conditions=repr(condition)[:500])
+            return documents
+        if documents is None or met is None:
+            return documents if met is None else met
+        among = set(met)
+        return [document_id for document_id in documents if document_id in among]
 
     async def _question(self, request: SearchRequest, ground: Ground, calls: list[ModelCall]) -> Question:
         """Return what is looked for, rephrased if that was asked for, with its vector."""

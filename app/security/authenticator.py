@@ -11,7 +11,15 @@ import structlog
 from asyncpg import InterfaceError, PostgresError
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.domain.errors import Forbidden, KeyAbsent, KeyMalformed, Unauthenticated, Unavailable
+from app.domain.errors import (
+    Forbidden,
+    KeyAbsent,
+    KeyMalformed,
+    PageKeyAbsent,
+    PageKeyUnknown,
+    Unauthenticated,
+    Unavailable,
+)
 from app.domain.principals import Caller, KeyKind, StoredKey
 from app.security.keys import hash_secret
 from repositories.unit_of_work import Database
@@ -25,6 +33,11 @@ _REFRESH_EVERY_S = 0.35
 _HOT_S = 30.0  # keys used this recently are read again before they are forgotten
 _MEMORY_KEYS = 10_000
 _TOUCH_EVERY_S = 60.0
+
+_WORDS = 2  # of a header with an embed token
+_UNKNOWN = "Authentication error: API key is invalid!"
+_NO_TOKEN = "Authorization is not valid!"  # noqa: S105 (a message)
+_OTHER_KIND = "This kind of key may not be used here."
 
 
 @dataclass(slots=True)
@@ -54,20 +67,58 @@ class Authenticator:
         self._memory: OrderedDict[bytes, _Remembered] = OrderedDict()
         self._touched: dict[str, float] = {}
 
-    async def caller(self, header: str | None, kind: KeyKind = KeyKind.API) -> Caller:
+    @property
+    def pepper(self) -> bytes:
+        """What secrets are hashed with; for those who make keys."""
+        return self._pepper
+
+    async def caller(self, header: str | None) -> Caller:
         """Return who sent `header` (`Bearer <key>` in any case, or a bare key; conversations.md 1.4).
 
         Raises:
             KeyAbsent, KeyMalformed, Unauthenticated: there is no key, or nobody knows it, or it ended.
-            Forbidden: it is a key of another kind.
+            Forbidden: it is a token for pages.
         """
-        key = await self._find(hash_secret(_secret_of(header), self._pepper))
-        if key is None or not key.is_valid(datetime.now(UTC)):
-            raise Unauthenticated("Authentication error: API key is invalid!")
-        if key.kind is not kind:
-            raise Forbidden("This kind of key may not be used here.")
+        key = await self._live(_secret_of(header))
+        if key is None:
+            raise Unauthenticated(_UNKNOWN)
+        if key.kind is not KeyKind.API:
+            raise Forbidden(_OTHER_KIND)
+        return await self._admit(key)
+
+    async def page_caller(self, header: str | None) -> Caller:
+        """Return the page that sent `header`: two words, the second an embed or visitor token (conversations.md 7.1).
+
+        Raises:
+            PageKeyAbsent, PageKeyUnknown: there is no token, or nobody knows it, or it ended, or its key did.
+            Forbidden: it is an API key.
+        """
+        words = (header or "").split()
+        if not words:
+            raise PageKeyAbsent(_NO_TOKEN)
+        key = await self._live(words[1]) if len(words) == _WORDS else None
+        if key is None:
+            raise PageKeyUnknown(_UNKNOWN if len(words) == _WORDS else _NO_TOKEN)
+        if key.kind is KeyKind.API:
+            raise Forbidden(_OTHER_KIND)
+        return await self._admit(key)
+
+    async def _live(self, secret: str) -> StoredKey | None:
+        key = await self._find(hash_secret(secret, self._pepper))
+        return key if key is not None and key.is_valid(datetime.now(UTC)) else None
+
+    async def _admit(self, key: StoredKey) -> Caller:
         await self._touch(key)
-        return Caller(tenant_id=key.tenant_id, key_id=key.id, kind=key.kind, scopes=key.scopes)
+        return Caller(
+            tenant_id=key.tenant_id,
+            key_id=key.id,
+            kind=key.kind,
+            scopes=key.scopes,
+            parent_id=key.parent_id,
+            visit=key.visit,
+            tokens_per_day=key.tokens_per_day,
+            tenant_tokens_per_day=key.tenant_tokens_per_day,
+        )
 
     async def _find(self, digest: bytes) -> StoredKey | None:
         now = self._monotonic()

@@ -1,16 +1,16 @@
 """What callers send of a chat, in either vocabulary, read into stored names (conversations.md 2.1, 2.2)."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.domain.errors import Invalid
+from app.domain.errors import Invalid, WrongType
+from app.security.sealing import SHOWN
 from app.services.prompts import default_prompt_config
 
-SECRET = "***"  # noqa: S105 (what is shown instead of a secret)
 SECRETS = ("tavily_api_key", "querit_api_key")
-"""Keys of a prompt that are stored and never shown."""
+"""Keys of a prompt that are stored sealed and never shown."""
 
 LLM_SETTING = {
     "temperature": 0.1,
@@ -37,6 +37,11 @@ STORED_NAMES = {
 WEIGHT_DIGITS = 15
 """1 - (1 - x) gives x again when both are rounded to so many digits."""
 
+DROPPED = frozenset(
+    ("id", "tenant_id", "status", "created_by", "create_time", "create_date", "update_time", "update_date")
+)
+"""Keys of an assistant that no caller writes; those who send a whole assistant back send them too."""
+
 _INT_MOST = 2**31 - 1
 _NAME_MOST_BYTES = 255
 
@@ -47,25 +52,26 @@ Reader = Callable[[str, Any], Any]
 class ChatFields:
     """What was sent, checked as far as it goes without the database; what is absent was not sent.
 
-    `columns` are named as in `Chat`. A null in `llm_setting` takes the key away. `model_word` and `rerank_word` are
-    the names under which the caller knows `llm_id` and `rerank_id`.
+    `columns` are named as in `Chat`. A null in `llm_setting` takes the key away, one in `secrets` the secret.
+    `model_word` and `rerank_word` are the names under which the caller knows `llm_id` and `rerank_id`.
     """
 
     dataset_ids: list[str] | None
     columns: dict[str, Any]
     llm_setting: dict[str, Any] | None
     prompt_config: dict[str, Any] = field(default_factory=dict[str, Any])
+    secrets: dict[str, str | None] = field(default_factory=dict[str, str | None])
     model_word: str = "llm_id"
     rerank_word: str = "rerank_id"
 
 
-def read_fields(sent: Mapping[str, Any], *, default_system: str) -> ChatFields:
-    """Read a body.
+def read_fields(sent: Mapping[str, Any], *, default_system: str, is_compat22: bool = False) -> ChatFields:
+    """Read a body; as RAGFlow 0.22 does where `is_compat22`, with its weight that means the other part (2.2).
 
     Raises:
         Invalid: something has the wrong type.
     """
-    dataset_ids = _dataset_ids(sent)
+    dataset_ids = _iterated(sent) if is_compat22 else _dataset_ids(sent)
     columns = {
         stored: reader(word, sent[word])
         for word, stored, reader in _TOP
@@ -73,12 +79,18 @@ def read_fields(sent: Mapping[str, Any], *, default_system: str) -> ChatFields:
     }
     rerank_word = "rerank_id"
     prompt: dict[str, Any] = {}
+    secrets: dict[str, str | None] = {}
     for name in ("prompt_config", "prompt"):  # where both are sent, the words of 0.22 win, as in 2.1
         for word, value in _prompt_items(_object(sent, name)):
             stored = STORED_NAMES.get(word, word)
             if stored == "rerank_id" and value is not None:
                 rerank_word = word
-            _put(columns if stored in COLUMNS else prompt, word, stored, value)
+            if stored in SECRETS:
+                secrets |= _secret(stored, value)
+            elif is_compat22 and word == "keywords_similarity_weight" and value is not None:
+                columns[stored] = _share(word, value)  # 0.22 stores it unchanged and shows the rest to 1
+            else:
+                _put(columns if stored in COLUMNS else prompt, word, stored, value)
     if prompt.get("system") == "":
         prompt["system"] = default_system
     llm_id, model_word = _model_name(sent)
@@ -87,8 +99,9 @@ def read_fields(sent: Mapping[str, Any], *, default_system: str) -> ChatFields:
     return ChatFields(
         dataset_ids=dataset_ids,
         columns=columns,
-        llm_setting=_llm_setting(sent),
+        llm_setting=_llm_setting(sent, is_checked=not is_compat22),
         prompt_config=prompt,
+        secrets=secrets,
         model_word=model_word,
         rerank_word=rerank_word,
     )
@@ -130,7 +143,7 @@ def new_prompt(sent: Mapping[str, Any], *, default_system: str) -> dict[str, Any
 def _object(sent: Mapping[str, Any], name: str) -> dict[str, Any]:
     value = sent.get(name)
     if value is not None and not isinstance(value, dict):
-        raise Invalid(f"`{name}` should be an object.", param=name)
+        raise WrongType(f"`{name}` should be an object.", param=name)
     return value or {}
 
 
@@ -143,6 +156,20 @@ def _dataset_ids(sent: Mapping[str, Any]) -> list[str] | None:
     return list(dict.fromkeys(str(each) for each in ids or [] if each))
 
 
+def _iterated(sent: Mapping[str, Any]) -> list[str] | None:
+    """Return the ids as 0.22 takes them: it asks any value for what is in it, a text for its characters."""
+    value = sent.get("dataset_ids")
+    if value is not None and not isinstance(value, list | str | dict):
+        raise WrongType(f"TypeError(\"'{type(value).__name__}' object is not iterable\")", param="dataset_ids")
+    return _dataset_ids({**sent, "dataset_ids": list(value or ())}) if "dataset_ids" in sent else None
+
+
+def unknown_key(sent: Mapping[str, Any], known: Container[str]) -> str | None:
+    """Return a key of an update that 0.22 fails on: one it has no column for, or an empty `llm` or `prompt`."""
+    empty = next((name for name in ("llm", "prompt") if name in sent and not sent[name]), None)
+    return empty or next((key for key in sent if key not in known and key not in DROPPED), None)
+
+
 def _prompt_items(prompt: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the keys of 0.22 last: where both are sent, they win."""
     yield from ((word, value) for word, value in prompt.items() if word not in STORED_NAMES)
@@ -153,20 +180,25 @@ def _put(into: dict[str, Any], word: str, stored: str, value: Any) -> None:
     reader = _PROMPT.get(word) or _PROMPT.get(stored)
     if reader is None:
         into[stored] = value
-    elif stored in SECRETS and value == SECRET:
-        return  # what we show instead of the secret came back: it stays
     elif value is not None:
         into[stored] = reader(word, value)
     elif stored == "empty_response":
         into[stored] = ""
 
 
-def _llm_setting(sent: Mapping[str, Any]) -> dict[str, Any] | None:
+def _secret(name: str, value: Any) -> dict[str, str | None]:
+    """Return what becomes of a secret: what we show instead of it leaves it, an empty one takes it away."""
+    if value is None or value == "":
+        return {name: None}
+    return {} if value == SHOWN else {name: _text(name, value)}
+
+
+def _llm_setting(sent: Mapping[str, Any], *, is_checked: bool) -> dict[str, Any] | None:
     new, old = _object(sent, "llm_setting"), _object(sent, "llm")
     if sent.get("llm_setting") is None and not old:
         return None
     setting = {key: value for key, value in {**new, **old}.items() if key != "model_name"}
-    for key in LLM_SETTING:
+    for key in LLM_SETTING if is_checked else ():
         if setting.get(key) is not None:
             _LLM[key](key, setting[key])
     return setting
@@ -285,3 +317,11 @@ _TOP: tuple[tuple[str, str, Reader], ...] = (  # of two words for one column the
     ("top_k", "top_k", _count),
     ("rerank_id", "rerank_id", _text),
 )
+
+KNOWN = frozenset(
+    (
+        *("name", "dataset_ids", "llm", "llm_id", "llm_setting", "prompt", "prompt_config", "prompt_type"),
+        *(word for word, _, _ in _TOP),
+    )
+)
+"""Top-level keys of an assistant's body that mean something."""

@@ -1,19 +1,30 @@
 """Rules of chat assistants: the checks, in the order of conversations.md 2.3 and 2.5."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from app.domain.chats import Chat, ChatMissing, ChatNameTaken
+from app.domain.chats import Chat, ChatMissing, ChatNameTaken, DatasetsDiffer, UnknownField
+from app.domain.datasets import Dataset
 from app.domain.errors import Invalid, Missing
 from app.domain.ids import ChatId, DatasetId, new_id
 from app.domain.listing import Deletion, Listing
 from app.llm.catalogue import ModelCatalogue, ModelUnknown, ModelUnusable
 from app.llm.entries import ModelKind
-from app.services.chat_fields import ChatFields, merged_setting, new_prompt, new_setting, read_fields, read_name
+from app.security.sealing import SHOWN, Sealer
+from app.services.chat_fields import (
+    KNOWN,
+    ChatFields,
+    merged_setting,
+    new_prompt,
+    new_setting,
+    read_fields,
+    read_name,
+    unknown_key,
+)
 from app.services.deletion import delete_several
-from app.services.prompts import SYSTEM, unused_parameter
+from app.services.prompts import KNOWLEDGE, SYSTEM, unused_parameter
 from repositories.unit_of_work import UnitOfWork
 
 ALWAYS_RERANK = ("BAAI/bge-reranker-v2-m3", "maidalun1020/bce-reranker-base_v1")
@@ -61,22 +72,31 @@ class CatalogueModels:
             return None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRules:
+    """What the rules of chats depend on; `is_compat22` when the caller speaks RAGFlow 0.22."""
+
+    default_system: str = SYSTEM
+    is_compat22: bool = False
+
+
 class ChatService:
     """Chats of the unit's tenant. Chats come back as they are shown: with the default model where none is named."""
 
-    def __init__(self, unit: UnitOfWork, models: ChatModels, *, default_system: str = SYSTEM) -> None:
+    def __init__(self, unit: UnitOfWork, models: ChatModels, sealer: Sealer, rules: ChatRules | None = None) -> None:
         self._unit = unit
         self._models = models
-        self._default_system = default_system
+        self._sealer = sealer
+        self._rules = rules or ChatRules()
 
     async def create(self, sent: Mapping[str, Any]) -> Chat:
         """Make a chat of what was sent (conversations.md 2.3).
 
         Raises:
             Invalid: a check failed.
-            Missing: a dataset is not the tenant's.
+            Missing: a dataset is not the tenant's, or the tenant is gone.
         """
-        fields = read_fields(sent, default_system=self._default_system)
+        fields = self._read(sent)
         datasets = await self._datasets(fields.dataset_ids or [])
         self._check_models(fields)
         name = read_name(sent, missing="`name` is required.")
@@ -91,20 +111,21 @@ class ChatService:
             tenant_id=self._unit.tenant_id,
             name=name,
             llm_setting=new_setting(fields.llm_setting),
-            prompt_config=new_prompt(fields.prompt_config, default_system=self._default_system),
+            prompt_config=new_prompt(fields.prompt_config, default_system=self._rules.default_system),
             datasets=datasets,
             created_at=now,
             updated_at=now,
             **values,
         )
-        _check_parameters(chat)
+        self._check_parameters(chat)
+        chat = self._sealed(chat, fields.secrets)
         await self._unit.chats.add(chat)
         return self._shown(chat)
 
-    async def update(self, chat_id: ChatId, sent: Mapping[str, Any], *, empty_name: str) -> Chat:
+    async def update(self, chat_id: ChatId, sent: Mapping[str, Any], *, is_part: bool) -> Chat:
         """Lay what was sent over the chat; what is absent stays (conversations.md 2.5).
 
-        `empty_name` is what to say of a name that is sent and empty.
+        `is_part` is said of a PATCH, which words one refusal in another way and knows no 0.22.
 
         Raises:
             ChatMissing: no such chat.
@@ -114,12 +135,12 @@ class ChatService:
         chat = await self._unit.chats.get(chat_id, lock=True)
         if chat is None:
             raise ChatMissing("You do not own the chat")
-        fields = read_fields(sent, default_system=self._default_system)
+        fields = self._read(sent)
         datasets = chat.datasets if fields.dataset_ids is None else await self._datasets(fields.dataset_ids)
         self._check_models(fields)
         name = chat.name
         if "name" in sent:
-            name = read_name(sent, missing=empty_name)
+            name = read_name(sent, missing="`name` cannot be empty" if is_part else "`name` cannot be empty.")
             if await self._unit.chats.has_name(name, but=chat_id):
                 raise ChatNameTaken("Duplicated chat name in updating chat.", param="name")
         changed = replace(
@@ -130,8 +151,10 @@ class ChatService:
             datasets=datasets,
             **fields.columns,
         )
-        _check_parameters(changed)
-        written = await self._unit.chats.update(changed)
+        self._check_parameters(changed)
+        if self._rules.is_compat22 and not is_part and (key := unknown_key(sent, KNOWN)) is not None:
+            raise UnknownField(f'ValueError("Unrecognized field: {key}")', param=key)
+        written = await self._unit.chats.update(self._sealed(changed, fields.secrets))
         if written is None:
             raise ChatMissing("Chat not found!")
         return self._shown(written)
@@ -165,6 +188,11 @@ class ChatService:
             raise ChatMissing("The chat doesn't exist")
         return total, [self._shown(chat) for chat in chats]
 
+    async def datasets_of(self, chats: Sequence[Chat]) -> dict[DatasetId, Dataset]:
+        """Return the datasets of `chats` as whole rows, for those who are shown them (2.4, 0.22)."""
+        ids = {dataset_id for chat in chats for dataset_id, _ in chat.datasets}
+        return await self._unit.datasets.many(sorted(ids)) if ids else {}
+
     async def delete(self, chat_id: ChatId) -> None:
         """Hide a chat and free its name.
 
@@ -182,7 +210,21 @@ class ChatService:
             delete_all=self._unit.chats.delete_all,
             unknown=lambda chat_id: f"Assistant({chat_id}) not found.",
             duplicate=lambda chat_id: f"Duplicate assistant ids: {chat_id}",
+            is_compat22=self._rules.is_compat22,
         )
+
+    def _read(self, sent: Mapping[str, Any]) -> ChatFields:
+        rules = self._rules
+        return read_fields(sent, default_system=rules.default_system, is_compat22=rules.is_compat22)
+
+    def _sealed(self, chat: Chat, changes: Mapping[str, str | None]) -> Chat:
+        """Return the chat with its secrets changed; in the prompt there stands `***` for each."""
+        if not changes:
+            return chat
+        secrets = self._sealer.changed(chat.secrets, changes, tenant_id=chat.tenant_id, chat_id=chat.id)
+        config = {key: value for key, value in chat.prompt_config.items() if key not in changes}
+        config |= {name: SHOWN for name, secret in changes.items() if secret is not None}
+        return replace(chat, secrets=secrets, prompt_config=config)
 
     async def _datasets(self, dataset_ids: Sequence[str]) -> tuple[tuple[DatasetId, str], ...]:
         if not dataset_ids:
@@ -195,7 +237,7 @@ class ChatService:
         if unparsed is not None:
             raise Invalid(f"The dataset {unparsed} doesn't own parsed file", param="dataset_ids")
         if len({_bare(each.embedding_model) for each in found.values()}) > 1:
-            raise Invalid('Datasets use different embedding models."', param="dataset_ids")
+            raise DatasetsDiffer('Datasets use different embedding models."', param="dataset_ids")
         return tuple((found[each].id, found[each].name) for each in dataset_ids)
 
     def _check_models(self, fields: ChatFields) -> None:
@@ -206,15 +248,15 @@ class ChatService:
         if rerank_id and rerank_id not in ALWAYS_RERANK and not self._models.knows_rerank(rerank_id):
             raise Invalid(f"`{fields.rerank_word}` {rerank_id} doesn't exist", param=fields.rerank_word)
 
+    def _check_parameters(self, chat: Chat) -> None:
+        """Refuse a required variable that the prompt never uses; to 0.22 `knowledge` is one like any other."""
+        key = unused_parameter(chat.prompt_config, may_lack=None if self._rules.is_compat22 else KNOWLEDGE)
+        if key is not None:
+            raise Invalid(f"Parameter '{key}' is not used", param="prompt")
+
     def _shown(self, chat: Chat) -> Chat:
         return chat if chat.llm_id else replace(chat, llm_id=self._models.default_chat())
 
 
 def _bare(model: str) -> str:
     return model.rpartition("@")[0] or model
-
-
-def _check_parameters(chat: Chat) -> None:
-    key = unused_parameter(chat.prompt_config)
-    if key is not None:
-        raise Invalid(f"Parameter '{key}' is not used", param="prompt")

@@ -1,26 +1,50 @@
 """From a caller's words to an ask the engine can run: everything checkable is checked here, before the first byte."""
 
-import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import orjson
+import structlog
 
 from app.domain.chats import Chat, ChatMissing
-from app.domain.errors import Invalid, Missing, ParleyError
+from app.domain.datasets import DocumentMissing
+from app.domain.errors import Invalid, Missing, ParleyError, WrongType
 from app.domain.ids import ChatId, DatasetId, DocumentId, SessionId, TenantId, TurnId, new_id, new_turn_id
-from app.domain.models import ChatMessage, GenerationOptions
+from app.domain.models import ChatMessage
 from app.domain.principals import Caller
 from app.domain.sessions import Session, SessionMissing
-from app.engine.ask import Ask, NewSession, OnDisconnect, Recognition
+from app.engine.ask import Ask, NewSession, OnDisconnect, Recognition, Told, WebKey
+from app.engine.research import rounds_of
 from app.engine.turns import TurnEngine
 from app.llm.base import ChatModel
 from app.llm.catalogue import ModelCatalogue, ModelUnknown, ModelUnusable
-from app.services.prompts import KNOWLEDGE, declared, fill, opener
+from app.retrieval.document_filter import read_document_filter
+from app.retrieval.metadata import read_filter
+from app.security.sealing import Sealer, Unsealable
+from app.services.generation import options_of, prompt_version
+from app.services.prompts import KNOWLEDGE, declared, fill, opener, with_date
+from app.services.questions import Conversation, Opened, Overrides, Question
+from app.services.remembered_chats import RememberedChats
 from repositories.unit_of_work import Database, UnitOfWork
+
+__all__ = [
+    "Completions",
+    "CompletionsConfig",
+    "Conversation",
+    "Opened",
+    "Overrides",
+    "Question",
+    "QuestionMissing",
+    "prompt_version",
+]
+
+log = structlog.get_logger()
+
+
+class QuestionMissing(WrongType):
+    """A session is named, and nothing is asked in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,59 +55,62 @@ class CompletionsConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overrides:
-    """What a call changes for itself; None keeps the assistant's own."""
+class _Asked:
+    """What every way of asking says."""
 
-    model: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """A question to an assistant, in a session (conversations.md 4.1)."""
-
-    text: str | None
-    session_id: str | None = None
-    session_name: str = "New session"
-    user_id: str = ""
-    is_quoting: bool = True
+    text: str
+    variables: Mapping[str, Any]
+    overrides: Overrides
+    is_quoting: bool
+    metadata_condition: dict[str, Any] | None
     document_ids: tuple[str, ...] = ()
     dataset_ids: tuple[str, ...] = ()
-    metadata_condition: dict[str, Any] | None = None
-    variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    on_disconnect: OnDisconnect | None = None
-    overrides: Overrides = field(default_factory=Overrides)
+    reasoning: bool | int | None = None
+    has_web: bool = True
+    extras: dict[str, Any] | None = None
+    keeps_prompt: bool = False
+
+    @classmethod
+    def of(cls, question: Question, *, known: Mapping[str, Any]) -> Self:
+        """Return what a question says; `known` are the variables of its session."""
+        return cls(
+            text=question.text or "",
+            variables={**known, **question.variables},
+            overrides=question.overrides,
+            is_quoting=question.is_quoting,
+            metadata_condition=question.metadata_condition,
+            document_ids=question.document_ids,
+            dataset_ids=question.dataset_ids,
+            reasoning=question.reasoning,
+            has_web=question.has_web,
+            extras=question.extras,
+            keeps_prompt=question.keeps_prompt,
+        )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
-    """A question with the history its caller keeps (conversations.md 5.1); the last message is the question."""
+Shape = Callable[[Ask], Ask]
+"""Makes an ask into what another API wants; asks nobody."""
 
-    messages: Sequence[ChatMessage]
-    is_quoting: bool = False
-    metadata_condition: dict[str, Any] | None = None
-    variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    overrides: Overrides = field(default_factory=Overrides)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """A session that was opened without a question, and what its assistant said."""
-
-    session_id: SessionId
-    opener: str
+Look = Callable[[UnitOfWork, Ask], Awaitable[Ask]]
+"""Adds to an ask what only Postgres knows."""
 
 
 class Completions:
     """Makes asks of calls."""
 
     def __init__(
-        self, database: Database, engine: TurnEngine, catalogue: ModelCatalogue, config: CompletionsConfig
+        self,
+        database: Database,
+        engine: TurnEngine,
+        catalogue: ModelCatalogue,
+        config: CompletionsConfig,
+        sealer: Sealer,
     ) -> None:
         self._database = database
         self._engine = engine
         self._catalogue = catalogue
         self._config = config
+        self._sealer = sealer
         self._remembered = RememberedChats()
 
     async def in_session(
@@ -98,28 +125,128 @@ class Completions:
         """
         if not question.session_id and not question.text:
             return await self._open(caller, chat_id, question, recognition)
+        if not question.is_stored:
+            return await self._unstored(caller, chat_id, question, recognition)
+
+        def ask_of(chat: Chat, session: Session | None = None) -> Ask:
+            if not question.text:
+                raise QuestionMissing("Please input your question.", param="question")
+            is_new = session is None
+            return self._ask(
+                caller,
+                chat,
+                recognition,
+                _Asked.of(question, known=session.variables if session is not None else {}),
+                session_id=session.id if session is not None else None,
+                new_session=_begin(chat, question) if is_new else None,
+                told=Told(messages=question.history) if question.history is not None else None,
+                on_disconnect=question.on_disconnect or self._config.on_disconnect,
+            )
+
+        async def prepare(unit: UnitOfWork) -> Ask:
+            chat = await _owned(unit, chat_id)
+            self._remembered.keep(chat)
+            session = await _session(unit, chat, question.session_id)
+            await _check_ground(unit, chat, question)
+            return ask_of(chat, session)
+
+        if not (question.session_id or question.dataset_ids or question.document_ids or question.history is not None):
+            opened = await self._open_remembered(caller, chat_id, recognition, ask_of)
+            if opened is not None:
+                return opened[0]
+        turn_id, _ = await self._engine.open_prepared(caller.tenant_id, prepare)
+        return turn_id
+
+    async def alone(self, caller: Caller, question: Question, recognition: Recognition) -> TurnId:
+        """Open the turn of a question to the tenant's default model; there is no session (4.6).
+
+        Raises:
+            Invalid: the question is missing, or the model cannot be used.
+            Unavailable: as `TurnEngine.open_known`.
+        """
+        if not question.text:
+            raise QuestionMissing("Please input your question.", param="question")
+        ask = self._ask(
+            caller,
+            _nobody(caller.tenant_id),
+            recognition,
+            _Asked.of(question, known={}),
+            history=question.history or (),
+            on_disconnect="stop",
+        )
+
+        async def ready(_: UnitOfWork) -> Ask:
+            return ask
+
+        if recognition.idempotency_key is None and not recognition.retry_count:
+            turn_id = await self._engine.open_known(ask)
+            if turn_id is not None:
+                return turn_id
+        turn_id, _ = await self._engine.open_prepared(caller.tenant_id, ready)
+        return turn_id
+
+    async def shaped(
+        self,
+        caller: Caller,
+        chat_id: ChatId,
+        question: Question,
+        recognition: Recognition,
+        shape: Shape,
+        look: Look | None = None,
+    ) -> tuple[TurnId, Ask]:
+        """Open the turn of a question asked in another API's way (openai.md 3); a busy session is not waited for.
+
+        `shape` makes of the ask what that API wants, and `look` adds what only Postgres knows. Without a session the
+        history is the question's own.
+
+        Raises:
+            Missing: chat or session is not the caller's.
+            Invalid: a required variable is missing, or `shape` refuses.
+            SessionBusy, KeyReused, Unavailable: as `TurnEngine.open_prepared`.
+        """
+
+        def ask_of(chat: Chat, session: Session | None = None) -> Ask:
+            known = session.variables if session is not None else {}
+            asked = _Asked.of(question, known=known)
+            ask = self._ask(
+                caller,
+                chat,
+                recognition,
+                asked,
+                session_id=session.id if session is not None else None,
+                history=question.history or (),
+                on_disconnect="stop",
+            )
+            return shape(ask)
+
+        async def prepare(unit: UnitOfWork) -> Ask:
+            chat = await _owned(unit, chat_id)
+            self._remembered.keep(chat)
+            ask = ask_of(chat, await _session(unit, chat, question.session_id))
+            return await look(unit, ask) if look is not None else ask
+
+        if not question.session_id and look is None:
+            opened = await self._open_remembered(caller, chat_id, recognition, ask_of)
+            if opened is not None:
+                return opened
+        return await self._engine.open_prepared(caller.tenant_id, prepare, patience_s=0)
+
+    async def _unstored(self, caller: Caller, chat_id: ChatId, question: Question, recognition: Recognition) -> TurnId:
+        """Open a turn that its session learns nothing of (4.6, `store_history_messages`)."""
 
         async def prepare(unit: UnitOfWork) -> Ask:
             chat = await _owned(unit, chat_id)
             session = await _session(unit, chat, question.session_id)
-            await _check_datasets(unit, question.dataset_ids)
+            await _check_ground(unit, chat, question)
             if not question.text:
-                raise Invalid("Please input your question.", param="question")
-            known = session.variables if session is not None else {}
+                raise QuestionMissing("Please input your question.", param="question")
             return self._ask(
                 caller,
                 chat,
-                text=question.text,
-                recognition=recognition,
-                variables={**known, **question.variables},
-                overrides=question.overrides,
-                is_quoting=question.is_quoting,
-                metadata_condition=question.metadata_condition,
-                session_id=session.id if session is not None else None,
-                new_session=None if session is not None else _begin(chat, question),
-                dataset_ids=question.dataset_ids,
-                document_ids=question.document_ids,
-                on_disconnect=question.on_disconnect or self._config.on_disconnect,
+                recognition,
+                _Asked.of(question, known=session.variables if session is not None else {}),
+                history=question.history or (),
+                on_disconnect="stop",
             )
 
         turn_id, _ = await self._engine.open_prepared(caller.tenant_id, prepare)
@@ -138,18 +265,14 @@ class Completions:
         *history, last = conversation.messages
 
         def ask_of(chat: Chat) -> Ask:
-            return self._ask(
-                caller,
-                chat,
+            asked = _Asked(
                 text=last.content,
-                recognition=recognition,
                 variables=conversation.variables,
                 overrides=conversation.overrides,
                 is_quoting=conversation.is_quoting,
                 metadata_condition=conversation.metadata_condition,
-                history=history,
-                on_disconnect="stop",
             )
+            return self._ask(caller, chat, recognition, asked, history=history, on_disconnect="stop")
 
         async def prepare(unit: UnitOfWork) -> Ask:
             chat = await _owned(unit, chat_id)
@@ -180,52 +303,77 @@ class Completions:
         self,
         caller: Caller,
         chat: Chat,
-        *,
-        text: str,
         recognition: Recognition,
-        variables: Mapping[str, Any],
-        overrides: Overrides,
-        is_quoting: bool,
-        metadata_condition: dict[str, Any] | None,
+        asked: "_Asked",
+        *,
         on_disconnect: OnDisconnect,
         session_id: SessionId | None = None,
         new_session: NewSession | None = None,
+        told: Told | None = None,
         history: Sequence[ChatMessage] = (),
-        dataset_ids: tuple[str, ...] = (),
-        document_ids: tuple[str, ...] = (),
     ) -> Ask:
         prompt = chat.prompt_config
         parameters = declared(prompt)
+        variables = with_date(asked.variables)
         template = str(prompt.get("system") or "")
         names_knowledge = any(one.key == KNOWLEDGE for one in parameters) or "{knowledge}" in template
-        searched = tuple(dict.fromkeys([*(one for one, _ in chat.datasets), *map(DatasetId, dataset_ids)]))
-        model = self._model(chat, overrides.model)
+        searched = tuple(dict.fromkeys([*(one for one, _ in chat.datasets), *map(DatasetId, asked.dataset_ids)]))
+        web_key = self._web_key(chat) if asked.has_web and names_knowledge else None
+        is_searching = names_knowledge and (bool(searched) or web_key is not None)
+        if is_searching:
+            read_filter(asked.metadata_condition)
+            read_document_filter(chat.meta_data_filter)
+        model = self._model(chat, asked.overrides.model)
+        wanted = prompt.get("reasoning") if asked.reasoning is None else asked.reasoning
         return Ask(
             tenant_id=caller.tenant_id,
             key_id=caller.key_id,
+            quota=caller.quota,
             recognition=recognition,
             chat=chat,
-            question=text,
+            question=asked.text,
             model=model,
-            options=_options({**chat.llm_setting, **overrides.options}),
+            options=options_of({**chat.llm_setting, **asked.overrides.options}),
             prompt_version=prompt_version(chat, model),
             system=fill(template, parameters, variables),
             empty_response=fill(str(prompt.get("empty_response") or ""), parameters, variables),
             session_id=session_id,
             new_session=new_session,
+            told=told,
             history=history,
-            is_quoting=is_quoting and prompt.get("quote", True) is not False,
-            is_searching=names_knowledge and bool(searched),
+            is_quoting=asked.is_quoting and prompt.get("quote", True) is not False,
+            is_searching=is_searching,
             is_refining=prompt.get("refine_multiturn", True) is not False,
             dataset_ids=searched,
-            document_ids=tuple(map(DocumentId, document_ids)),
-            embedding=self._catalogue.embedding() if searched else None,
-            metadata_condition=metadata_condition,
+            document_ids=tuple(map(DocumentId, asked.document_ids)),
+            embedding=self._catalogue.embedding() if is_searching else None,
+            metadata_condition=asked.metadata_condition,
+            research_rounds=rounds_of(wanted) if is_searching else 0,
+            web_key=web_key,
+            extras=asked.extras,
+            keeps_prompt=asked.keeps_prompt,
             on_disconnect=on_disconnect,
         )
 
     def _model(self, chat: Chat, wanted: str | None) -> ChatModel:
-        return self._catalogue.chat(wanted or chat.llm_id)
+        if not wanted:
+            return self._catalogue.chat(chat.llm_id)
+        try:
+            return self._catalogue.chat(wanted)
+        except (ModelUnknown, ModelUnusable) as error:
+            raise Invalid(f"Cannot use specified model {wanted}.", param="llm_id") from error
+
+    def _web_key(self, chat: Chat) -> WebKey | None:
+        """Return the key of the assistant's web search; none, and a line in the log, when it cannot be read."""
+        if chat.secrets is None:
+            return None
+        try:
+            secrets = self._sealer.opened(chat.secrets, tenant_id=chat.tenant_id, chat_id=chat.id)
+        except Unsealable as error:
+            log.warning("web_key_unreadable", chat=chat.id, error=error.message)
+            return None
+        secret = secrets.get("tavily_api_key")
+        return WebKey(secret=secret) if secret else None
 
     def known_model(self, name: str) -> str | None:
         """Return `name` if it is a usable chat model, else None: the assistant's own is meant (5.1)."""
@@ -256,25 +404,6 @@ class Completions:
         return opened
 
 
-class RememberedChats:
-    """The chats asked lately, as they were when last read; whoever uses one checks that it is still so."""
-
-    def __init__(self, most: int = 1000) -> None:
-        self._most = most
-        self._chats: OrderedDict[tuple[TenantId, ChatId], Chat] = OrderedDict()
-
-    def keep(self, chat: Chat) -> None:
-        """Remember a chat that was just read."""
-        self._chats[chat.tenant_id, chat.id] = chat
-        self._chats.move_to_end((chat.tenant_id, chat.id))
-        if len(self._chats) > self._most:
-            self._chats.popitem(last=False)
-
-    def chat(self, tenant_id: TenantId, chat_id: ChatId) -> Chat | None:
-        """Return a tenant's chat as it was last seen."""
-        return self._chats.get((tenant_id, chat_id))
-
-
 async def _owned(unit: UnitOfWork, chat_id: ChatId) -> Chat:
     chat = await unit.chats.for_turn(chat_id)
     if chat is None:
@@ -287,17 +416,31 @@ async def _session(unit: UnitOfWork, chat: Chat, session_id: str | None) -> Sess
         return None
     session = await unit.sessions.get(SessionId(session_id), chat_id=chat.id)
     if session is None:
+        if await unit.session_retention.has_ended(SessionId(session_id), chat.id):
+            raise SessionMissing("Session does not exist")
         raise SessionMissing(f"You don't own the session {session_id}")
     return session
 
 
-async def _check_datasets(unit: UnitOfWork, dataset_ids: Sequence[str]) -> None:
-    if not dataset_ids:
-        return
-    owned = await unit.chats.datasets_of(dataset_ids)
-    for dataset_id in dataset_ids:
-        if dataset_id not in owned:
-            raise Missing(f"You don't own the dataset {dataset_id}")
+async def _check_ground(unit: UnitOfWork, chat: Chat, question: Question) -> None:
+    """Refuse datasets that are not the caller's, and documents that are in none of those searched."""
+    if question.dataset_ids:
+        owned = await unit.chats.datasets_of(question.dataset_ids)
+        for dataset_id in question.dataset_ids:
+            if dataset_id not in owned:
+                raise Missing(f"You don't own the dataset {dataset_id}", param="kb_ids")
+    searched = [*(one for one, _ in chat.datasets), *map(DatasetId, question.dataset_ids)]
+    if question.document_ids and searched:
+        found = await unit.chunk_search.owned(searched, [DocumentId(each) for each in question.document_ids])
+        for document_id in question.document_ids:
+            if document_id not in found:
+                raise DocumentMissing(f"The datasets don't own the document {document_id}", param="doc_ids")
+
+
+def _nobody(tenant_id: TenantId) -> Chat:
+    """Return a chat that is none: the default model, without a prompt."""
+    config: dict[str, Any] = {"system": "", "parameters": [], "quote": False, "refine_multiturn": False}
+    return Chat(id=ChatId(""), tenant_id=tenant_id, name="", prompt_config=config, created_at=_NEVER, updated_at=_NEVER)
 
 
 def _begin(chat: Chat, question: Question) -> NewSession:
@@ -314,22 +457,4 @@ def _begin(chat: Chat, question: Question) -> NewSession:
     return NewSession(session=session, opener=opener(chat.prompt_config, question.variables))
 
 
-_NUMBERS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
-
-
-def _options(setting: Mapping[str, Any]) -> GenerationOptions:
-    """Return the generation options among an assistant's settings; others are the caller's own notes."""
-    numbers = {name: setting[name] for name in _NUMBERS if isinstance(setting.get(name), int | float)}
-    most = setting.get("max_tokens")
-    stop = setting.get("stop")
-    return GenerationOptions(
-        **numbers,
-        max_tokens=most if isinstance(most, int) and most > 0 else None,
-        stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
-    )
-
-
-def prompt_version(chat: Chat, model: ChatModel) -> str:
-    """Return twelve hex digits that change when the assistant's prompt, settings or model do."""
-    told = [chat.prompt_config, chat.llm_setting, model.name, model.provider, chat.top_n, chat.similarity_threshold]
-    return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
+_NEVER = datetime.fromtimestamp(0, UTC)

@@ -15,10 +15,12 @@ async def delete_several(
     delete_all: Callable[[], Awaitable[int]],
     unknown: Callable[[str], str],
     duplicate: Callable[[str], str],
+    is_compat22: bool = False,
 ) -> Deletion:
     """Delete what a body `{"ids", "delete_all"}` asks for; `delete` returns the ids that were there.
 
-    No ids mean all, unless `delete_all` was sent and is false.
+    No ids mean all, unless `delete_all` was sent and is false. RAGFlow 0.22 tells of duplicates only where it has
+    nothing else to tell.
 
     Raises:
         Invalid: `ids` is no list of strings, or `delete_all` no boolean.
@@ -30,7 +32,8 @@ async def delete_several(
     counts = Counter(ids)
     deleted = set(await delete(list(counts)))
     errors = [unknown(each) for each in counts if each not in deleted]
-    errors += [duplicate(each) for each, count in counts.items() if count > 1]
+    if not (is_compat22 and errors):
+        errors += [duplicate(each) for each, count in counts.items() if count > 1]
     if not deleted:
         raise Missing("; ".join(errors))
     return Deletion(success_count=len(deleted), errors=tuple(errors))

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import get_args
 
-from app.domain.errors import Invalid
+from app.domain.errors import Invalid, WrongType
 from app.domain.listing import Listing, OrderBy
 
 PAGE_SIZE_MOST = 1000
@@ -26,7 +26,7 @@ def read_listing(*, page: str = "1", page_size: str = "30", orderby: str = "", d
     number, size = _number(page), min(_number(page_size), PAGE_SIZE_MOST)
     order_by = _ORDERS.get(orderby or "create_time")
     if order_by is None:
-        raise Invalid("orderby should be create_time or update_time", param="orderby")
+        raise WrongType("orderby should be create_time or update_time", param="orderby")
     return Listing(
         order_by=order_by,
         is_descending=desc not in ("False", "false"),
@@ -37,7 +37,7 @@ def read_listing(*, page: str = "1", page_size: str = "30", orderby: str = "", d
 
 def _number(value: str) -> int:
     if _NUMBER.fullmatch(value) is None:
-        raise Invalid("page and page_size must be non-negative integers")
+        raise WrongType("page and page_size must be non-negative integers")
     return int(value) if len(value) <= _NUMBER_DIGITS else 10**_NUMBER_DIGITS
 
 

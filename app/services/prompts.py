@@ -3,14 +3,18 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
-from app.domain.errors import Invalid
+from app.domain.chats import ParameterMissing
 
 KNOWLEDGE = "knowledge"
 """The variable that retrieval fills; callers never do."""
+
+DATE = "date"
+"""The variable that the clock fills; callers never do (10.2)."""
 
 SYSTEM = """You are a careful assistant. Answer the user's question from the knowledge base below.
 
@@ -61,14 +65,14 @@ def declared(prompt_config: Mapping[str, Any]) -> tuple[Parameter, ...]:
     return tuple(found.values())
 
 
-def unused_parameter(prompt_config: Mapping[str, Any]) -> str | None:
-    """Return a required variable that the system text does not name; `knowledge` may be missing there."""
+def unused_parameter(prompt_config: Mapping[str, Any], *, may_lack: str | None = KNOWLEDGE) -> str | None:
+    """Return a required variable that the system text does not name; `may_lack` may be missing there."""
     system = str(prompt_config.get("system", ""))
     return next(
         (
             parameter.key
             for parameter in declared(prompt_config)
-            if not parameter.is_optional and parameter.key != KNOWLEDGE and _token(parameter.key) not in system
+            if not parameter.is_optional and parameter.key != may_lack and _token(parameter.key) not in system
         ),
         None,
     )
@@ -81,7 +85,7 @@ def fill(text: str, parameters: Iterable[Parameter], values: Mapping[str, Any], 
     is not read again.
 
     Raises:
-        Invalid: a required variable is missing, named in `text` or not.
+        ParameterMissing: a required variable is missing, named in `text` or not.
     """
     words: dict[str, str] = {}
     for parameter in parameters:
@@ -89,7 +93,7 @@ def fill(text: str, parameters: Iterable[Parameter], values: Mapping[str, Any], 
             continue
         value = values.get(parameter.key)
         if value is None and not parameter.is_optional:
-            raise Invalid(f"Miss parameter: {parameter.key}", param=parameter.key)
+            raise ParameterMissing(f"Miss parameter: {parameter.key}", param=parameter.key)
         words[_token(parameter.key)] = missing_optional if value is None else spoken(value)
     return _replaced(text, words)
 
@@ -100,10 +104,17 @@ def opener(prompt_config: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     Any given key is replaced, declared or not; a declared optional one that is missing becomes a blank; every
     other token stays as it is.
     """
-    words = {_token(each.key): " " for each in declared(prompt_config) if each.is_optional and each.key != KNOWLEDGE}
-    words |= {_token(key): spoken(value) for key, value in values.items() if value is not None and key != KNOWLEDGE}
+    known = declared(prompt_config)
+    words = {_token(each.key): " " for each in known if each.is_optional and each.key != KNOWLEDGE}
+    given = {**values, DATE: with_date({})[DATE]} if any(each.key == DATE for each in known) else values
+    words |= {_token(key): spoken(value) for key, value in given.items() if value is not None and key != KNOWLEDGE}
     prologue = prompt_config.get("prologue")
     return _replaced(prologue if isinstance(prologue, str) else PROLOGUE, words)
+
+
+def with_date(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the variables with the time it is, in UTC as `YYYY-MM-DD HH:MM:SS`."""
+    return {**values, DATE: f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"}
 
 
 def spoken(value: Any) -> str:

@@ -1,19 +1,17 @@
 """The retrieval routes' rules: what a request says, in the order it is checked (knowledge.md 4.1)."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from app.domain.errors import Invalid, WrongType
 from app.domain.ids import DatasetId, DocumentId, KeyId, TenantId
 from app.domain.retrieval import ModelCall, SearchRequest, SearchResult
-from app.retrieval.rephrasing import LANGUAGES_MOST
 from app.retrieval.service import Retriever
+from app.services.reading import flag, languages, number, texts, whole
 from repositories.unit_of_work import Database
 
 _MOST = 10_000  # of a page and of neighbours; what is beyond is cut to it
 _PAGES = 2**31
-_LANGUAGE_CHARS = 64
 
 
 async def retrieve(
@@ -66,7 +64,7 @@ def read_request(sent: Mapping[str, Any], *, is_compat22: bool = False, least_si
     document_ids = sent.get("document_ids")
     if document_ids is not None and not isinstance(document_ids, list):
         raise Invalid("`documents` should be a list", param="document_ids")
-    top_k = _whole(sent, "top_k", 1024, least=-1)
+    top_k = whole(sent, "top_k", 1024, least=-1)
     if top_k <= 0:
         raise WrongType("`top_k` must be greater than 0", param="top_k")
     condition = sent.get("metadata_condition")
@@ -78,19 +76,19 @@ def read_request(sent: Mapping[str, Any], *, is_compat22: bool = False, least_si
     return SearchRequest(
         question=question,
         dataset_ids=dataset_ids,
-        document_ids=tuple(DocumentId(each) for each in _texts(document_ids or [], "document_ids")),
-        page=min(max(1, _whole(sent, "page", 1)), _PAGES),
-        page_size=min(_whole(sent, "page_size", 30), _MOST),
-        similarity_threshold=_number(sent, "similarity_threshold", least_similarity),
-        vector_similarity_weight=min(1.0, max(0.0, _number(sent, "vector_similarity_weight", 0.3))),
+        document_ids=tuple(DocumentId(each) for each in texts(document_ids or [], "document_ids")),
+        page=min(max(1, whole(sent, "page", 1)), _PAGES),
+        page_size=min(whole(sent, "page_size", 30), _MOST),
+        similarity_threshold=number(sent, "similarity_threshold", least_similarity),
+        vector_similarity_weight=min(1.0, max(0.0, number(sent, "vector_similarity_weight", 0.3))),
         top_k=min(top_k, _MOST),
         rerank_id=rerank_id or None,
         highlight=_is_marked(sent.get("highlight"), is_compat22=is_compat22),
         metadata_condition=condition if not document_ids else None,
-        cross_languages=_languages(sent.get("cross_languages")),
-        keyword=_flag(sent, "keyword"),
-        use_kg=_flag(sent, "use_kg"),
-        toc_enhance=_flag(sent, "toc_enhance"),
+        cross_languages=languages(sent.get("cross_languages")),
+        keyword=flag(sent, "keyword"),
+        use_kg=flag(sent, "use_kg"),
+        toc_enhance=flag(sent, "toc_enhance"),
     )
 
 
@@ -100,66 +98,7 @@ def _dataset_ids(sent: Mapping[str, Any]) -> tuple[DatasetId, ...]:
         raise Invalid("`dataset_ids` is required.", param="dataset_ids")
     if not isinstance(dataset_ids, list):
         raise Invalid("`dataset_ids` should be a list", param="dataset_ids")
-    return tuple(DatasetId(each) for each in _texts(dataset_ids, "dataset_ids"))
-
-
-def _texts(values: list[Any], name: str) -> list[str]:
-    if not all(isinstance(value, str) for value in values):
-        raise WrongType(f"`{name}` should be a list of strings", param=name)
-    return values
-
-
-def _languages(sent: Any) -> tuple[str, ...]:
-    if sent is None:
-        return ()
-    if not isinstance(sent, list):
-        raise WrongType("`cross_languages` should be a list", param="cross_languages")
-    named = tuple(dict.fromkeys(each.strip() for each in _texts(sent, "cross_languages") if each.strip()))
-    if len(named) > LANGUAGES_MOST or any(len(each) > _LANGUAGE_CHARS for each in named):
-        raise Invalid(
-            f"`cross_languages` should name at most {LANGUAGES_MOST} languages of at most {_LANGUAGE_CHARS} characters",
-            param="cross_languages",
-        )
-    return named
-
-
-def _whole(sent: Mapping[str, Any], name: str, default: int, *, least: int = 0) -> int:
-    """Read an int, a whole float or a string of an int; what is below `least` counts as it."""
-    value = sent.get(name, default)
-    if isinstance(value, str) and len(value) <= 40:
-        try:
-            value = int(value)
-        except ValueError:
-            value = None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise WrongType(f"`{name}` should be an integer", param=name)
-    return max(least, value)
-
-
-def _number(sent: Mapping[str, Any], name: str, default: float) -> float:
-    value = sent.get(name, default)
-    if isinstance(value, str) and len(value) <= 40:
-        try:
-            value = float(value)
-        except ValueError:
-            value = None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise WrongType(f"`{name}` should be a number", param=name)
-    return float(value)
-
-
-def _flag(sent: Mapping[str, Any], name: str) -> bool:
-    """Read a boolean or the word for one, in any case; 0 and 1 too. Absent, null and empty are false."""
-    value = sent.get(name)
-    if value is None or value == "":
-        return False
-    if isinstance(value, str):
-        value = {"true": True, "false": False}.get(value.strip().lower())
-    if isinstance(value, bool) or value in (0, 1):
-        return bool(value)
-    raise WrongType(f"`{name}` should be a boolean", param=name)
+    return tuple(DatasetId(each) for each in texts(dataset_ids, "dataset_ids"))
 
 
 def _is_marked(value: Any, *, is_compat22: bool) -> bool:

@@ -9,9 +9,10 @@ from app.domain.chats import ChatMissing
 from app.domain.errors import Invalid
 from app.domain.ids import ChatId, SessionId, new_id, new_turn_id
 from app.domain.listing import Deletion, Listing
-from app.domain.sessions import Message, Session, SessionFilter, SessionMissing
+from app.domain.sessions import MessageRange, Session, SessionCursor, SessionFilter, SessionMissing, SessionPage
 from app.services.deletion import delete_several
 from app.services.prompts import opener
+from repositories.jobs import CHANNEL, DELETE_SESSIONS
 from repositories.unit_of_work import UnitOfWork
 
 _TIMES = ("create_time", "create_date", "update_time", "update_date")
@@ -22,21 +23,36 @@ RESERVED = frozenset(("id", "chat_id", "session_id", "tenant_id", *_CONTENT, *_T
 
 NAME_MOST = 255
 
+MESSAGES_LISTED = 200
+"""How many messages of each session a list shows at most: the last."""
+
+MESSAGES_SHOWN = 1000
+"""How many messages a session shows at most by itself: the last; the others are read by stretches."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionView:
-    """A session as it is shown; `messages` is None where they were not asked for."""
+    """A session as it is shown; `said` is None where messages were not asked for."""
 
     session: Session
-    messages: list[Message] | None
+    said: MessageRange | None
     avatar: str = ""
 
 
-class SessionService:
-    """Sessions of the chats of the unit's tenant."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionViews:
+    """A stretch of a list as it is shown."""
 
-    def __init__(self, unit: UnitOfWork) -> None:
+    page: SessionPage
+    views: list[SessionView]
+
+
+class SessionService:
+    """Sessions of the chats of the unit's tenant; names are refused in the words of 0.22 where it is spoken."""
+
+    def __init__(self, unit: UnitOfWork, *, is_compat22: bool = False) -> None:
         self._unit = unit
+        self._is_compat22 = is_compat22
 
     async def create(self, chat_id: ChatId, sent: Mapping[str, Any]) -> SessionView:
         """Open a session with the assistant's first words in it (conversations.md 3.2).
@@ -53,7 +69,7 @@ class SessionService:
         session = Session(
             id=SessionId(new_id()),
             chat_id=chat_id,
-            name=_name(sent.get("name", "New session")),
+            name=self._name(sent.get("name", "New session")),
             user_id=_user_id(sent.get("user_id")) or "",
             variables=variables,
             created_at=now,
@@ -80,7 +96,7 @@ class SessionService:
             raise Invalid("`message` can not be change", param="messages")
         if "reference" in sent:
             raise Invalid("`reference` can not be change", param="reference")
-        name = _name(sent["name"]) if "name" in sent else None
+        name = self._name(sent["name"]) if "name" in sent else None
         user_id = _user_id(sent.get("user_id"))
         if name is None and user_id is None:
             return await self._view(session)
@@ -104,22 +120,33 @@ class SessionService:
         return await self._view(session, avatar=chat.avatar)
 
     async def page(
-        self, chat_id: ChatId, listing: Listing, meant: SessionFilter, *, has_messages: bool = True
-    ) -> tuple[int, list[SessionView]]:
-        """Return how many sessions of the chat are meant, and a stretch of them.
+        self,
+        chat_id: ChatId,
+        listing: Listing,
+        meant: SessionFilter,
+        *,
+        after: SessionCursor | None = None,
+        has_messages: bool = True,
+    ) -> SessionViews:
+        """Return a stretch of the sessions of the chat that are meant, the one after `after` if it is given.
 
         Without `has_messages` no message text is read, unless `meant` searches it.
 
         Raises:
             ChatMissing: no such chat.
         """
-        if not await self._unit.chats.is_live(chat_id):
+        lists = self._unit.sessions.lists
+        known = await lists.of_chat(chat_id)
+        if known is None:
             raise ChatMissing(f"You don't own the assistant {chat_id}.")
-        total, sessions = await self._unit.sessions.page(chat_id, listing, meant)
-        if not has_messages or not sessions:
-            return total, [SessionView(session=session, messages=None) for session in sessions]
-        messages = await self._unit.messages.of_sessions([session.id for session in sessions])
-        return total, [SessionView(session=session, messages=messages[session.id]) for session in sessions]
+        page = await lists.page(chat_id, listing, meant, known, after)
+        if not has_messages or not page.sessions:
+            views = [SessionView(session=session, said=None) for session in page.sessions]
+            return SessionViews(page=page, views=views)
+        ids = [session.id for session in page.sessions]
+        said = await self._unit.session_messages.last(ids, most=MESSAGES_LISTED)
+        views = [SessionView(session=session, said=said[session.id]) for session in page.sessions]
+        return SessionViews(page=page, views=views)
 
     async def delete_several(self, chat_id: ChatId, sent: Mapping[str, Any]) -> Deletion:
         """Delete the sessions of the chat that a body names, or all, with everything said in them.
@@ -133,19 +160,37 @@ class SessionService:
         return await delete_several(
             sent,
             delete=lambda ids: self._unit.sessions.delete(chat_id, ids),
-            delete_all=lambda: self._unit.sessions.delete_all(chat_id),
+            delete_all=lambda: self._delete_all(chat_id),
             unknown=lambda session_id: f"The chat doesn't own the session {session_id}",
             duplicate=lambda session_id: f"Duplicate session ids: {session_id}",
+            is_compat22=self._is_compat22,
         )
 
+    async def _delete_all(self, chat_id: ChatId) -> int:
+        """Delete all of the chat's sessions; of many the rows are removed by a job, and nobody sees them until then."""
+        count, has_left = await self._unit.sessions.delete_all(chat_id)
+        if has_left:
+            await self._unit.jobs.add_one(DELETE_SESSIONS, chat_id)
+            await self._unit.notify(CHANNEL, "")
+        return count
+
     async def _view(self, session: Session, *, avatar: str = "") -> SessionView:
-        messages = await self._unit.messages.of_sessions([session.id])
-        return SessionView(session=session, messages=messages[session.id], avatar=avatar)
+        said = await self._unit.session_messages.last([session.id], most=MESSAGES_SHOWN)
+        return SessionView(session=session, said=said[session.id], avatar=avatar)
+
+    def _name(self, value: Any) -> str:
+        if not value or (isinstance(value, str) and not value.strip()):
+            message = "`name` can not be empty." if self._is_compat22 else "Name cannot be empty."
+            raise Invalid(message, param="name")
+        return value if self._is_compat22 and isinstance(value, str) else name_of(value)  # 0.22 takes any length
 
 
-def _name(value: Any) -> str:
-    if not value or (isinstance(value, str) and not value.strip()):
-        raise Invalid("Name cannot be empty.", param="name")
+def name_of(value: Any) -> str:
+    """Return a name that is not empty as it is stored.
+
+    Raises:
+        Invalid: it is no string, or too long.
+    """
     if not isinstance(value, str):
         raise Invalid("`name` must be a string.", param="name")
     if len(value) > NAME_MOST:

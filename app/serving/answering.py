@@ -80,6 +80,7 @@ async def answer(
     async with built(settings, database_url, pepper, on_attempt=METRICS.attempted) as parts, running(parts):
         web = WebConfig(
             cors_origins=settings.cors_origins,
+            embed_origins=settings.embed_origins,
             metrics=settings.metrics,
             check_migrations=partial(check, database_url),
             gather_metrics=gathering.text if gathering is not None else None,

@@ -17,7 +17,8 @@ from app.domain.ids import TenantId
 from app.llm.catalogue import ModelCatalogue
 from app.llm.tokens import BpeTokenCounter
 from app.security.keys import hash_secret, make_key
-from app.services.chats import CatalogueModels, ChatService
+from app.security.sealing import Sealer
+from app.services.chats import CatalogueModels, ChatRules, ChatService
 from app.services.prompts import SYSTEM
 from app.settings import Settings
 from repositories.unit_of_work import Database
@@ -74,7 +75,7 @@ async def prepare(settings: Settings, database_url: str, pepper: bytes, *, is_al
 async def _first_things(
     settings: Settings, database: Database, pepper: bytes, catalogue: ModelCatalogue
 ) -> Welcome | None:
-    chat_id = await _first_tenant(database, catalogue, settings.default_system_prompt)
+    chat_id = await _first_tenant(database, catalogue, Sealer(pepper), settings.default_system_prompt)
     chosen = settings.api_key.get_secret_value() if settings.api_key is not None else None
     key = await _first_key(database, pepper, chosen)
     if key is None:
@@ -93,7 +94,9 @@ async def _first_things(
     )
 
 
-async def _first_tenant(database: Database, catalogue: ModelCatalogue, system: str | None) -> str | None:
+async def _first_tenant(
+    database: Database, catalogue: ModelCatalogue, sealer: Sealer, system: str | None
+) -> str | None:
     """Make the first tenant with an assistant; return the assistant's id, None when there are tenants already."""
     async with database.dispatch() as dispatch:
         if any(tenant.id == DEFAULT_TENANT for tenant in await dispatch.tenants()):
@@ -101,7 +104,7 @@ async def _first_tenant(database: Database, catalogue: ModelCatalogue, system: s
     try:
         async with database.unit(DEFAULT_TENANT) as unit:
             await unit.tenants.add("default")
-            chats = ChatService(unit, CatalogueModels(catalogue), default_system=system or SYSTEM)
+            chats = ChatService(unit, CatalogueModels(catalogue), sealer, ChatRules(default_system=system or SYSTEM))
             chat = await chats.create({"name": ASSISTANT})
     except IntegrityError:  # another replica was first
         return None

@@ -50,8 +50,6 @@ def serve(settings: Settings) -> None:
         ParleyError: it cannot start; the message says why.
     """
     set_up_logs(settings.log_format, settings.log_level)
-    if settings.unused:
-        log.warning("settings_without_effect_yet", names=settings.unused)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until there is a loop, both end the start in order
     try:
         with home_of(settings) as home:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, assert_never
 
+from app.domain.chats import ChatNotWritten, DatasetsDiffer
 from app.domain.errors import (
     BadArgument,
     KeyAbsent,
@@ -11,19 +12,25 @@ from app.domain.errors import (
     Kind,
     NotAuthorized,
     NotFound,
+    NotOperable,
     NotPermitted,
     NotTakenIn,
+    PageKeyAbsent,
+    PageKeyUnknown,
     ParleyError,
     Taken,
     Unsuitable,
     WrongType,
 )
+from app.domain.turns import SessionBusy
+from app.llm.catalogue import ModelUnknown, ModelUnusable
 
 
 class Dialect(StrEnum):
-    """How errors look on a route. `OPENAI_CHAT` is the union of both worlds (conversations.md 5.1)."""
+    """How errors look on a route. `OPENAI` is `/v1`; `OPENAI_CHAT` the union of both worlds (conversations.md 5.1)."""
 
     NATIVE = "native"
+    OPENAI = "openai"
     OPENAI_CHAT = "openai_chat"
     RAGFLOW_22 = "ragflow_22"
     DIFY = "dify"
@@ -61,6 +68,56 @@ OPENAI_CHAT: dict[Kind, Refusal] = NATIVE | {
     Kind.UPSTREAM_TIMEOUT: Refusal(status=504, code=500),
 }
 
+OPENAI: dict[Kind, Refusal] = {  # openai.md 1.6; the code in the body is a word: see `openai_code`
+    kind: Refusal(status=status, code=status)
+    for kind, status in {
+        Kind.INVALID: 400,
+        Kind.CONFLICT: 409,
+        Kind.TOO_LARGE: 413,
+        Kind.UNAUTHENTICATED: 401,
+        Kind.FORBIDDEN: 403,
+        Kind.MISSING: 404,
+        Kind.LIMITED: 429,
+        Kind.UNAVAILABLE: 503,
+        Kind.UPSTREAM: 502,
+        Kind.UPSTREAM_REFUSED: 400,
+        Kind.UPSTREAM_LIMITED: 429,
+        Kind.UPSTREAM_TIMEOUT: 504,
+        Kind.INTERNAL: 500,
+    }.items()
+}
+
+OPENAI_CODES: dict[Kind, str] = {
+    Kind.CONFLICT: "conflict",
+    Kind.TOO_LARGE: "request_too_large",
+    Kind.UNAUTHENTICATED: "invalid_api_key",
+    Kind.FORBIDDEN: "insufficient_permissions",
+    Kind.LIMITED: "rate_limit_exceeded",
+    Kind.UNAVAILABLE: "overloaded",
+    Kind.UPSTREAM: "upstream_error",
+    Kind.UPSTREAM_LIMITED: "rate_limit_exceeded",
+    Kind.UPSTREAM_TIMEOUT: "upstream_timeout",
+    Kind.INTERNAL: "internal_error",
+}
+
+# Classes that OpenAI's words tell apart within a kind; the nearest base class counts.
+_OPENAI_CLASS_CODES: dict[type[ParleyError], str | None] = {
+    BadArgument: "invalid_value",
+    WrongType: "invalid_type",
+    KeyAbsent: None,
+    KeyMalformed: None,
+    SessionBusy: "conversation_locked",
+    ModelUnknown: "model_not_found",
+    ModelUnusable: "model_not_found",
+}
+
+_OPENAI_STATUS = {  # where the word decides
+    "upstream_unavailable": 503,
+    "model_not_found": 404,
+    "method_not_supported": 405,
+    "request_timeout": 408,
+}
+
 # RAGFlow 0.22 answers 200 and tells by the code (knowledge.md 0.1, 0.2). The statuses that remain belong to what it
 # does not know: limits, a service that ends, bodies no server takes.
 RAGFLOW_22: dict[Kind, Refusal] = {
@@ -85,12 +142,17 @@ RAGFLOW_22_CODES: dict[type[ParleyError], int] = {
     WrongType: 100,
     NotPermitted: 108,
     NotAuthorized: 109,
+    NotOperable: 103,
+    DatasetsDiffer: 109,
+    ChatNotWritten: 102,
     NotFound: 404,
     Taken: 409,
     Unsuitable: 400,
     NotTakenIn: 500,
     KeyAbsent: 0,  # a failure with the code of success: clients look at `data` (conversations.md 1.3)
     KeyMalformed: 0,
+    PageKeyUnknown: 102,
+    PageKeyAbsent: 100,
 }
 
 # Dify wants the code as the status too (knowledge.md 4.8).
@@ -133,6 +195,8 @@ OPENAI_TYPES: dict[Kind, str] = {
 }
 
 _MESSAGE_CHARS = 2000
+_LONGEST_WAIT_S = 60
+_NO_QUOTA = "insufficient_quota"
 
 _EXCEPTION = 100  # of RAGFlow: something was raised; only this one tells `data`
 
@@ -144,6 +208,8 @@ def refusal(kind: Kind, dialect: Dialect) -> Refusal:
     match dialect:
         case Dialect.NATIVE:
             return NATIVE[kind]
+        case Dialect.OPENAI:
+            return OPENAI[kind]
         case Dialect.OPENAI_CHAT:
             return OPENAI_CHAT[kind]
         case Dialect.RAGFLOW_22:
@@ -159,6 +225,8 @@ def refusal_of(error: ParleyError, dialect: Dialect) -> Refusal:
     by_kind = refusal(error.kind, dialect)
     if dialect is Dialect.DIFY:
         return _ARGUMENT if isinstance(error, BadArgument) else by_kind
+    if dialect is Dialect.OPENAI:
+        return Refusal(status=_OPENAI_STATUS.get(openai_code(error) or "", by_kind.status), code=by_kind.code)
     if dialect is not Dialect.RAGFLOW_22:
         return by_kind
     code = next((RAGFLOW_22_CODES[base] for base in type(error).__mro__ if base in RAGFLOW_22_CODES), by_kind.code)
@@ -167,6 +235,8 @@ def refusal_of(error: ParleyError, dialect: Dialect) -> Refusal:
 
 def error_body(error: ParleyError, dialect: Dialect) -> dict[str, Any]:
     """Return the body that tells of `error`."""
+    if dialect is Dialect.OPENAI:
+        return openai_error(error)
     code = refusal_of(error, dialect).code
     if dialect is Dialect.DIFY and error.kind is Kind.UNAUTHENTICATED:
         return body(dialect, code, _NO_KEY, OPENAI_TYPES[error.kind])
@@ -175,7 +245,33 @@ def error_body(error: ParleyError, dialect: Dialect) -> dict[str, Any]:
         told["data"] = False
     elif error.done is not None:
         told["data"] = error.done
+    elif error.kind is Kind.LIMITED and dialect is not Dialect.DIFY:  # one body in all others (conversations.md 11)
+        told["data"] = None
+    if dialect is Dialect.OPENAI_CHAT and error.code == _NO_QUOTA:
+        told["error"] |= {"type": _NO_QUOTA, "code": _NO_QUOTA}
     return told
+
+
+def openai_code(error: ParleyError) -> str | None:
+    """Return OpenAI's word for `error`: its own, else that of its class, else that of its kind (openai.md 1.6)."""
+    if error.code is not None:
+        return error.code
+    for base in type(error).__mro__:
+        if base in _OPENAI_CLASS_CODES:
+            return _OPENAI_CLASS_CODES[base]
+    return OPENAI_CODES.get(error.kind)
+
+
+def openai_error(error: ParleyError) -> dict[str, Any]:
+    """Return the envelope of `/v1`, the same as a body and as the last event of a stream (openai.md 1.6, 3.6)."""
+    code = openai_code(error)
+    if code == "insufficient_quota":
+        kind = code
+    elif code == "request_timeout":
+        kind = "timeout_error"
+    else:
+        kind = "conflict_error" if error.kind is Kind.CONFLICT else OPENAI_TYPES[error.kind]
+    return {"error": {"message": _short(error.message), "type": kind, "param": error.param, "code": code}}
 
 
 def _short(message: str) -> str:
@@ -196,7 +292,16 @@ def body(dialect: Dialect, code: int, message: str, kind: str, param: str | None
 
 
 def error_headers(error: ParleyError) -> dict[str, str]:
-    """Return `Retry-After` (whole seconds, 1 to 60; openai.md 1.7) where the error knows when to come back."""
-    if error.retry_after_s is None:
-        return {}
-    return {"Retry-After": str(min(60, max(1, round(error.retry_after_s))))}
+    """Return when to come back, whole seconds from 1 to 60 and below one also in milliseconds, or that it is no use.
+
+    Official clients wait no longer than a minute, and come back at once when told to wait longer (openai.md 1.7).
+    """
+    headers: dict[str, str] = {}
+    after_s = error.retry_after_s
+    if after_s is not None:
+        headers["Retry-After"] = str(min(_LONGEST_WAIT_S, max(1, round(after_s))))
+        if 0 < after_s < 1:
+            headers["Retry-After-Ms"] = str(max(1, round(after_s * 1000)))
+    if error.is_final or error.code == "insufficient_quota" or (after_s is not None and after_s > _LONGEST_WAIT_S):
+        headers["X-Should-Retry"] = "false"
+    return headers

@@ -1,6 +1,6 @@
 """The native dialect of answers, as SSE and as JSON (conversations.md 4.4)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, assert_never
 
 import orjson
@@ -15,6 +15,7 @@ from app.domain.events import (
     RetrievalDone,
     Stopped,
     TextPiece,
+    ToolCallPiece,
     TurnEvent,
     TurnStarted,
 )
@@ -31,17 +32,22 @@ class NativeStream:
     """Turns events into SSE bytes; holds only what earlier events of the same turn said.
 
     `is_cumulative` sends the whole text so far in each event (4.5, `legacy`); `has_ids` puts each event's number
-    into an `id:` line, for followers that come back with `Last-Event-ID`.
+    into an `id:` line, for followers that come back with `Last-Event-ID`. `session_id` is told where the turn is of
+    no session; `more` stands in the data of every event that has any; `prompt` is asked at the end for the debug text.
     """
 
     def __init__(
         self,
         turn_id: TurnId,
         *,
-        session_id: SessionId | None = None,
+        session_id: str | None = None,
         is_cumulative: bool = False,
         has_ids: bool = False,
+        more: Mapping[str, Any] | None = None,
+        prompt: Callable[[], str] = str,
     ) -> None:
+        self._more = more or {}
+        self._prompt = prompt
         self._turn_id = turn_id
         self._session_id = session_id
         self._is_cumulative = is_cumulative
@@ -67,11 +73,13 @@ class NativeStream:
             case ReasoningPiece():
                 return self._piece(number, event.text, is_thought=True)
             case TurnStarted():
-                self._session_id, self._created_s = event.session_id, event.created_s
+                self._created_s = event.created_s
+                if event.session_id is not None:
+                    self._session_id = event.session_id
                 self._frame()
             case RetrievalDone():
                 self._references, self._total = event.references, event.total
-            case ModelAsked():
+            case ModelAsked() | ToolCallPiece():
                 pass
             case Done() | Stopped():
                 return self._close_thought() + self._line(number, self._final(event)) + END
@@ -102,13 +110,14 @@ class NativeStream:
         data = {
             "answer": answer,
             "reference": reference(self._references, self._total, ending),
-            "prompt": "",
+            "prompt": self._prompt(),
             "final_content": ending.content,
             "audio_binary": None,
             "id": self._turn_id,
             "session_id": self._session_id,
             "created_at": ending.ended_s,
             "final": True,
+            **self._more,
         }
         return {"code": 0, "message": "", "data": data}
 
@@ -127,6 +136,7 @@ class NativeStream:
             "session_id": self._session_id,
             "created_at": self._created_s,
             "final": False,
+            **self._more,
         }
         self._head = b'data: {"code":0,"message":"","data":{"answer":'
         self._tail = b"," + orjson.dumps(data)[1:] + b"}\n\n"
@@ -145,37 +155,42 @@ def failure(event: Failed) -> dict[str, Any]:
     return {"code": 500, "message": event.message, "data": {"answer": f"**ERROR**: {event.message}", "reference": []}}
 
 
-def opener_events(session_id: SessionId, opener: str) -> bytes:
+def opener_events(session_id: SessionId, opener: str, *, more: Mapping[str, Any] | None = None) -> bytes:
     """Return the stream that answers an empty question: the opener (4.3)."""
-    data: dict[str, Any] = _opened(session_id, opener)
+    data = _opened(session_id, opener, more)
     return b"data: " + orjson.dumps({"code": 0, "message": "", "data": data}) + b"\n\n" + END
 
 
-def opener_body(session_id: SessionId, opener: str) -> dict[str, Any]:
+def opener_body(session_id: SessionId, opener: str, *, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the JSON that answers an empty question (4.3)."""
-    return success(_opened(session_id, opener))
+    return success(_opened(session_id, opener, more))
 
 
-def _opened(session_id: SessionId, opener: str) -> dict[str, Any]:
-    return {"answer": opener, "reference": {}, "audio_binary": None, "id": None, "session_id": session_id}
+def _opened(session_id: SessionId, opener: str, more: Mapping[str, Any] | None) -> dict[str, Any]:
+    data: dict[str, Any] = {"answer": opener, "reference": {}, "audio_binary": None, "id": None}
+    return {**data, "session_id": session_id, **(more or {})}
 
 
 def answer_body(
     turn_id: TurnId,
-    session_id: SessionId | None,
+    session_id: str | None,
     found: RetrievalDone | None,
     reasoning: str | None,
     ending: Done | Stopped,
+    *,
+    prompt: str = "",
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return an answer as one JSON object (4.4, last paragraph)."""
+    """Return an answer as one JSON object (4.5, last paragraph)."""
     thought = f"{_THINK}{reasoning}{_THOUGHT}" if reasoning else ""
     data = {
         "answer": thought + ending.content,
         "reference": reference(found.references, found.total, ending) if found is not None else {},
         "audio_binary": None,
-        "prompt": "",
+        "prompt": prompt,
         "created_at": ending.ended_s,
         "id": turn_id,
         "session_id": session_id,
+        **(more or {}),
     }
     return success(data)

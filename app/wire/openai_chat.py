@@ -16,6 +16,7 @@ from app.domain.events import (
     RetrievalDone,
     Stopped,
     TextPiece,
+    ToolCallPiece,
     TurnEvent,
     TurnStarted,
 )
@@ -23,7 +24,7 @@ from app.domain.ids import TurnId
 from app.domain.models import Usage
 from app.domain.references import Reference
 from app.wire.errors import OPENAI_TYPES, Dialect, refusal
-from app.wire.references import chunk_12
+from app.wire.references import chunk_with_metadata
 
 DONE = b"data: [DONE]\n\n"
 
@@ -32,11 +33,20 @@ class OpenAIChatStream:
     """Turns events into `chat.completion.chunk` bytes. `model` is echoed as the caller named it.
 
     The role comes once, with the first chunk: official helpers join repeated strings (openai.md 3.4).
+    `metadata_fields` says which metadata of their documents references have (`chunk_with_metadata`).
     """
 
     def __init__(
-        self, turn_id: TurnId, model: str, fingerprint: str, *, has_reference: bool, has_usage_chunk: bool
+        self,
+        turn_id: TurnId,
+        model: str,
+        fingerprint: str,
+        *,
+        has_reference: bool,
+        has_usage_chunk: bool,
+        metadata_fields: frozenset[str] | None = None,
     ) -> None:
+        self._fields = metadata_fields
         self._base = {
             "id": completion_id(turn_id),
             "object": "chat.completion.chunk",
@@ -67,7 +77,7 @@ class OpenAIChatStream:
                 self._frame()
             case RetrievalDone():
                 self._references = event.references
-            case ModelAsked():
+            case ModelAsked() | ToolCallPiece():
                 pass
             case Done():
                 return self._begin() + self._last(event, event.finish_reason.value) + DONE
@@ -91,7 +101,7 @@ class OpenAIChatStream:
     def _last(self, ending: Ending, finish_reason: str) -> bytes:
         delta: dict[str, Any] = {"content": None, **_NOTHING}
         if self._has_reference:
-            delta["reference"] = [chunk_12(one) for one in self._references]
+            delta["reference"] = [chunk_with_metadata(one, self._fields) for one in self._references]
             delta["final_content"] = ending.content
         usage = usage_object(ending.usage)
         last = self._chunk(delta, finish_reason, usage)
@@ -154,13 +164,15 @@ def completion_body(
     ending: Done | Stopped,
     *,
     has_reference: bool,
+    metadata_fields: frozenset[str] | None = None,
 ) -> dict[str, Any]:
     """Return a `chat.completion` (5.1, non-stream)."""
     message: dict[str, Any] = {"role": "assistant", "content": ending.content, "refusal": None}
     if reasoning:
         message["reasoning_content"] = reasoning
     if has_reference:
-        message["reference"] = [chunk_12(one) for one in (found.references if found is not None else ())]
+        references = found.references if found is not None else ()
+        message["reference"] = [chunk_with_metadata(one, metadata_fields) for one in references]
     finish_reason = ending.finish_reason.value if isinstance(ending, Done) else "stop"
     return {
         "id": completion_id(turn_id),

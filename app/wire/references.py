@@ -34,6 +34,15 @@ def chunk_12(reference: Reference) -> dict[str, Any]:
     }
 
 
+def chunk_with_metadata(reference: Reference, fields: frozenset[str] | None) -> dict[str, Any]:
+    """Return a chunk with its document's metadata: all of it for no fields, those named, or none for None (5.1)."""
+    chunk = chunk_12(reference)
+    if fields is None:
+        return chunk
+    held = reference.metadata
+    return chunk | {"document_metadata": {name: held[name] for name in held if not fields or name in fields}}
+
+
 def doc_aggs(counts: Iterable[DocumentCount]) -> list[dict[str, Any]]:
     """Return the documents an answer rests on, in the order given."""
     return [{"doc_name": each.document_name, "doc_id": each.document_id, "count": each.count} for each in counts]

@@ -22,6 +22,7 @@ ROUTES = [
 ]
 
 
+@pytest.mark.promise("conversations:1.2-bodies")
 @pytest.mark.parametrize(
     ("content", "refusal"),
     [
@@ -58,6 +59,7 @@ async def test_1_2_bodies_that_cannot_be(api: Api, content: bytes, refusal: Any,
     assert len(await api.ok("GET", f"/chats/{chat}/sessions")) == 1
 
 
+@pytest.mark.promise("conversations:1.2-bodies")
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "", "x"])
 async def test_1_2_the_media_type_is_ignored(api: Api, media_type: str) -> None:
     chat = await api.ok("POST", "/chats", content=b'{"name":"\xc3\xa4"}', headers={"Content-Type": media_type})
@@ -79,6 +81,7 @@ async def test_numbers_at_the_edge_of_64_bits_come_back(api: Api) -> None:
     assert (await api.chat(llm={"x": numbers}))["llm"]["x"] == numbers
 
 
+@pytest.mark.promise("conversations:1.4-key-first", "conversations:1.4-kinds")
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/chats"), ("GET", "/chats/{chat}")])
 async def test_1_4_the_key_is_checked_before_everything_else(api: Api, world: World, method: str, path: str) -> None:
     embed = await world.caller(kind=KeyKind.EMBED)
@@ -88,6 +91,7 @@ async def test_1_4_the_key_is_checked_before_everything_else(api: Api, world: Wo
         assert (await who.refusal(method, path.format(chat="c", session="s"), content=b"{"))[:2] == (status, code)
 
 
+@pytest.mark.promise("conversations:1.3-codes")
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 async def test_scopes_say_what_a_key_may_do(world: World, method: str, path: str) -> None:
     allowed = Scope.CHAT if "sessions" in path else Scope.MANAGE

@@ -1,14 +1,20 @@
 """Creating assistants: conversations.md 2.1 to 2.4."""
 
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import anyio
 import pytest
+from sqlalchemy import delete, text, update
 
 from app.db.conversations import chats
+from app.db.engine import create_engine
+from app.db.identity import tenants
+from app.db.knowledge import datasets
 from app.services.prompts import EMPTY_RESPONSE, PROLOGUE, SYSTEM
 from tests.chats.world import Api, MakeDataset, World, drop_dataset, invalid, missing
+from tests.pg import DatabaseUrls
 
 KNOWLEDGE = [{"key": "knowledge", "optional": False}]
 SETTING = {"temperature": 0.1, "top_p": 0.3, "presence_penalty": 0.4, "frequency_penalty": 0.7, "max_tokens": 512}
@@ -37,6 +43,13 @@ PROMPT = {
 }
 
 
+@pytest.mark.promise(
+    "conversations:2.4-union",
+    "conversations:2.1-defaults",
+    "conversations:2.2-defaults",
+    "conversations:1.5-times-of-assistants",
+    "conversations:1.5-ids",
+)
 async def test_2_4_the_whole_object_of_an_assistant_with_defaults(api: Api, make_dataset: MakeDataset) -> None:
     docs = await make_dataset(name="Docs")
 
@@ -74,12 +87,22 @@ async def test_2_4_the_whole_object_of_an_assistant_with_defaults(api: Api, make
     assert await api.ok("GET", f"/chats/{chat_id}") == {"id": chat_id, **chat, **times}
 
 
+@pytest.mark.promise("conversations:2.2-system-text")
 def test_2_2_the_default_system_text_says_what_it_must() -> None:
     assert "{knowledge}" in SYSTEM
     assert "The answer you are looking for is not found in the knowledge base!" in SYSTEM
     assert "chat history" in SYSTEM
 
 
+@pytest.mark.promise(
+    "conversations:2.1-fields",
+    "conversations:2.1-names-27",
+    "conversations:2.1-retrieval-at-top",
+    "conversations:2.1-unknown-keys",
+    "conversations:2.1-do-refer",
+    "conversations:2.2-llm-replaces",
+    "conversations:2.2-llm-extra",
+)
 @pytest.mark.parametrize(
     ("sent", "shown"),
     [
@@ -122,6 +145,13 @@ async def test_2_1_what_is_sent_is_shown(api: Api, sent: dict[str, Any], shown: 
     assert {key: chat[key] for key in shown} == shown
 
 
+@pytest.mark.promise(
+    "conversations:2.2-renaming",
+    "conversations:2.2-system-empty",
+    "conversations:2.2-prompt-wins",
+    "conversations:2.2-unknown-kept",
+    "conversations:2.2-weight",
+)
 @pytest.mark.parametrize(
     ("sent", "shown"),
     [
@@ -151,15 +181,18 @@ async def test_2_2_prompts_are_read_in_both_vocabularies(api: Api, sent: Any, sh
     assert {key: chat["prompt"][key] for key in shown} == shown
 
 
+@pytest.mark.promise("conversations:2.2-tavily-secret")
 async def test_2_2_a_web_key_is_stored_and_never_shown(api: Api, world: World) -> None:
     chat = await api.chat(prompt_config={"tavily_api_key": "tvly-secret"})
     again = await api.ok("PUT", f"/chats/{chat['id']}", json=chat)
 
     row = (await world.sql(api, chats.select())).one()
-    assert row.prompt_config["tavily_api_key"] == "tvly-secret"
+    assert row.prompt_config["tavily_api_key"] == "***"
+    assert b"tvly-secret" not in row.secrets
     assert chat["prompt_config"]["tavily_api_key"] == again["prompt"]["tavily_api_key"] == "***"
 
 
+@pytest.mark.promise("conversations:2.3-checks", "conversations:2.2-number", "conversations:2.3-27-words")
 @pytest.mark.parametrize(
     ("sent", "refusal"),
     [
@@ -213,12 +246,14 @@ async def test_2_3_checks(api: Api, sent: dict[str, Any], refusal: Any) -> None:
     assert await api.ok("GET", "/chats") == []
 
 
+@pytest.mark.promise("conversations:2.3-checks")
 async def test_2_3_a_body_without_a_name_is_refused(api: Api) -> None:
     for content in (b"", b"{}", b"null"):
         refusal = await api.refusal("POST", "/chats", content=content, headers={"Content-Type": "application/json"})
         assert refusal == invalid("`name` is required.")
 
 
+@pytest.mark.promise("conversations:2.3-unparsed")
 async def test_2_3_3_a_dataset_without_chunks(api: Api, make_dataset: MakeDataset) -> None:
     empty = await make_dataset(chunks=0)
 
@@ -227,6 +262,7 @@ async def test_2_3_3_a_dataset_without_chunks(api: Api, make_dataset: MakeDatase
     assert refusal == invalid(f"The dataset {empty} doesn't own parsed file")
 
 
+@pytest.mark.promise("conversations:2.3-embeddings")
 async def test_2_3_4_embeddings_are_compared_without_their_provider(api: Api, make_dataset: MakeDataset) -> None:
     one, same = await make_dataset(embedding="mini@Builtin"), await make_dataset(embedding="mini@Elsewhere")
     other = await make_dataset(embedding="maxi@Builtin")
@@ -238,11 +274,13 @@ async def test_2_3_4_embeddings_are_compared_without_their_provider(api: Api, ma
     assert refusal == invalid('Datasets use different embedding models."')
 
 
+@pytest.mark.promise("conversations:2.3-rerank-always")
 @pytest.mark.parametrize("rerank", ["BAAI/bge-reranker-v2-m3", "maidalun1020/bce-reranker-base_v1", ""])
 async def test_2_3_7_some_rerank_models_always_pass(api: Api, rerank: str) -> None:
     assert (await api.chat(prompt={"rerank_model": rerank}))["rerank_id"] == rerank
 
 
+@pytest.mark.promise("conversations:2.1-name-unique")
 async def test_2_3_10_names_are_unique_whatever_their_case(api: Api, rival: Api) -> None:
     await api.chat(name="Äpfel")
 
@@ -252,6 +290,7 @@ async def test_2_3_10_names_are_unique_whatever_their_case(api: Api, rival: Api)
     await rival.chat(name="Äpfel")
 
 
+@pytest.mark.promise("conversations:2.1-name-unique")
 async def test_2_3_10_of_calls_that_race_for_a_name_one_wins(api: Api) -> None:
     answers: list[tuple[int, str]] = []
 
@@ -267,6 +306,7 @@ async def test_2_3_10_of_calls_that_race_for_a_name_one_wins(api: Api) -> None:
     assert sorted(answers) == [(200, ""), *[(400, "Duplicated chat name in creating chat.")] * 4]
 
 
+@pytest.mark.promise("conversations:2.3-variables")
 async def test_2_3_12_required_variables_occur_in_the_text_except_knowledge(api: Api) -> None:
     text = "Speak {tone}."
     variables = [{"key": "knowledge", "optional": False}, {"key": "tone", "optional": False}]
@@ -276,6 +316,7 @@ async def test_2_3_12_required_variables_occur_in_the_text_except_knowledge(api:
     assert chat["prompt"]["prompt"] == text
 
 
+@pytest.mark.promise("conversations:2.3-order")
 async def test_2_3_the_order_of_the_checks(api: Api, make_dataset: MakeDataset) -> None:
     """Each fault hides those after it: mend one after the other."""
     empty, one, other = await make_dataset(chunks=0), await make_dataset(), await make_dataset(embedding="maxi")
@@ -305,6 +346,7 @@ async def test_2_3_the_order_of_the_checks(api: Api, make_dataset: MakeDataset) 
     assert (await api.ok("POST", "/chats", json=body | {"prompt": {}}))["name"] == "Free"
 
 
+@pytest.mark.promise("conversations:2.4-deleted-dataset")
 async def test_2_4_a_deleted_dataset_disappears_silently(api: Api, world: World, make_dataset: MakeDataset) -> None:
     kept, dropped = await make_dataset(name="Kept"), await make_dataset()
     chat = await api.chat(dataset_ids=[dropped, kept])
@@ -328,8 +370,48 @@ async def test_a_repeated_call_with_an_idempotency_key_makes_one_assistant(api: 
     assert len(await api.ok("GET", "/chats")) == 1
 
 
+@pytest.mark.promise("conversations:2.2-system-setting")
 async def test_2_2_an_operator_may_set_the_default_system_text(api: Api, world: World) -> None:
     world.app.state.default_system_prompt = "Ours: {knowledge}"
 
     for sent in ({}, {"prompt": {"prompt": ""}}):
         assert (await api.chat(**sent))["prompt"]["prompt"] == "Ours: {knowledge}"
+
+
+@pytest.mark.promise("conversations:2.3-tenant")
+async def test_2_3_6_a_tenant_that_went_away_while_its_key_was_remembered(api: Api, world: World) -> None:
+    await api.chat()
+    async with world.database.unit(api.tenant_id) as unit:
+        await unit._connection.execute(delete(tenants).where(tenants.c.tenant_id == api.tenant_id))
+
+    assert await api.refusal("POST", "/chats", json={"name": "A"}) == missing("Tenant not found!")
+
+
+@pytest.mark.promise("conversations:2.3-insert-failed")
+async def test_2_3_13_a_row_that_the_database_refuses(api: Api, fresh_database: DatabaseUrls) -> None:
+    owner = create_engine(fresh_database.owner, pool_size=1)
+    async with owner.begin() as connection:
+        await connection.execute(text("ALTER TABLE chats ADD CONSTRAINT no_a CHECK (name <> 'A')"))
+    await owner.dispose()
+
+    assert await api.refusal("POST", "/chats", json={"name": "A"}) == (500, 500, "Fail to new a chat!")
+    await api.chat(name="B")
+
+
+@pytest.mark.promise("conversations:2.4-deleted-dataset")
+async def test_2_4_a_dataset_that_is_being_deleted_is_gone_already(
+    api: Api, world: World, make_dataset: MakeDataset
+) -> None:
+    kept, going = await make_dataset(name="Kept"), await make_dataset()
+    chat = await api.chat(dataset_ids=[going, kept])
+    await world.sql(
+        api, update(datasets).where(datasets.c.id == going).values(deleted_at=datetime.now(UTC), name="deleted")
+    )
+
+    assert (await api.ok("GET", f"/chats/{chat['id']}"))["kb_names"] == ["Kept"]
+    async with world.database.unit(api.tenant_id) as unit:
+        asked = await unit.chats.for_turn(chat["id"])
+    assert asked is not None
+    assert [name for _, name in asked.datasets] == ["Kept"]
+    told = await api.refusal("PUT", f"/chats/{chat['id']}", json={"dataset_ids": [going]})
+    assert told == missing(f"You don't own the dataset {going}")

@@ -8,6 +8,7 @@ from app.db.conversations import sessions
 from tests.chats.world import Api, World, invalid, missing
 
 
+@pytest.mark.promise("conversations:2.5-delete-all")
 @pytest.mark.parametrize(
     ("content", "left"),
     [
@@ -37,6 +38,7 @@ async def test_2_5_without_ids_all_are_deleted_unless_delete_all_is_false(
     assert len(await rival.ok("GET", "/chats")) == 1
 
 
+@pytest.mark.promise("conversations:2.5-delete-outcomes", "conversations:1.2-partial")
 async def test_2_5_outcomes_of_a_deletion_by_ids(api: Api) -> None:
     a, b, c, d = [(await api.chat())["id"] for _ in range(4)]
 
@@ -81,6 +83,7 @@ async def test_2_5_a_body_of_the_wrong_types_deletes_nothing(api: Api, body: Any
     assert len(await api.ok("GET", "/chats")) == 1
 
 
+@pytest.mark.promise("conversations:2.5-delete-soft", "conversations:2.5-delete-one")
 async def test_2_5_a_deleted_assistant_frees_its_name_and_hides_its_sessions(api: Api, world: World) -> None:
     chat = await api.chat(name="One")
     session = await api.session(chat["id"])
@@ -97,6 +100,7 @@ async def test_2_5_a_deleted_assistant_frees_its_name_and_hides_its_sessions(api
     assert len((await world.sql(api, sessions.select())).all()) == 1  # stored, but out of reach
 
 
+@pytest.mark.promise("conversations:2.5-delete-one")
 async def test_2_5_delete_one_that_is_not_there(api: Api, rival: Api) -> None:
     chat = await rival.chat()
 

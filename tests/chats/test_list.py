@@ -4,9 +4,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event, insert, literal_column, select, text
 
 from app.db.conversations import chats
+from app.db.engine import create_engine
 from tests.chats.world import Api, MakeDataset, World, backdate, invalid, missing
+from tests.pg import DatabaseUrls
 
 PAGING = invalid("page and page_size must be non-negative integers")
 ORDERING = invalid("orderby should be create_time or update_time")
@@ -26,6 +29,7 @@ async def names(api: Api, **query: Any) -> list[str]:
     return [chat["name"] for chat in await api.ok("GET", "/chats", params=query)]
 
 
+@pytest.mark.promise("conversations:2.5-list", "conversations:2.5-total")
 async def test_2_5_the_list_shows_whole_objects(api: Api, make_dataset: MakeDataset) -> None:
     chat = await api.chat(dataset_ids=[await make_dataset(), await make_dataset()])
 
@@ -35,6 +39,12 @@ async def test_2_5_the_list_shows_whole_objects(api: Api, make_dataset: MakeData
     assert answer.headers["X-Total-Count"] == "1"
 
 
+@pytest.mark.promise(
+    "conversations:2.5-paging",
+    "conversations:2.5-order",
+    "conversations:2.5-keywords",
+    "conversations:2.5-unknown-parameters",
+)
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
@@ -78,6 +88,7 @@ async def test_2_5_query(api: Api, world: World, query: dict[str, str], expected
         assert answer.headers["X-Total-Count"] == "3"
 
 
+@pytest.mark.promise("conversations:2.5-list-refusals")
 @pytest.mark.parametrize(
     ("query", "refusal"),
     [
@@ -104,6 +115,7 @@ async def test_2_5_refused_queries(api: Api, world: World, query: dict[str, str]
     assert await api.refusal("GET", "/chats", params=query) == refusal
 
 
+@pytest.mark.promise("conversations:2.5-id-name")
 async def test_2_5_id_and_name_must_both_match(api: Api, world: World) -> None:
     a, b, _ = await three(api, world)
 
@@ -111,6 +123,7 @@ async def test_2_5_id_and_name_must_both_match(api: Api, world: World) -> None:
     assert await api.refusal("GET", "/chats", params={"id": b, "name": "a"}) == missing("The chat doesn't exist")
 
 
+@pytest.mark.promise("conversations:2.5-owners")
 async def test_2_5_owner_ids_may_be_repeated(api: Api, world: World) -> None:
     await three(api, world)
 
@@ -150,3 +163,54 @@ async def test_how_many_statements_a_call_takes(
         await api.raw(method, path.format(id=chat["id"]), json=body)
 
     assert len(statements) == count, statements
+
+
+async def copies(api: Api, world: World, count: int) -> None:
+    """Make so many assistants, each an hour after the one before."""
+    chat = await api.chat()
+    moved = [chats.c[name] + text("n * interval '1 hour'") for name in ("created_at", "updated_at")]
+    rest = [column.name for column in chats.columns if column.name not in ("id", "name", "created_at", "updated_at")]
+    named: tuple[Any, ...] = (literal_column("md5(n::text)"), literal_column("'copy ' || n"))
+    copied = (
+        select(*named, *moved, *[chats.c[name] for name in rest])
+        .select_from(chats, text(f"generate_series(1, {count}) AS n"))
+        .where(chats.c.id == chat["id"])
+    )
+    await world.sql(api, insert(chats).from_select(["id", "name", "created_at", "updated_at", *rest], copied))
+
+
+@pytest.mark.promise("conversations:2.5-paging")
+async def test_2_5_a_page_holds_a_thousand_at_most(api: Api, world: World) -> None:
+    await copies(api, world, 1100)
+
+    answer = await api.raw("GET", "/chats", params={"page_size": "100000"})
+
+    assert len(answer.json()["data"]) == 1000
+    assert answer.headers["X-Total-Count"] == "1101"
+
+
+@pytest.mark.promise("conversations:2.5-fast")
+async def test_2_5_a_page_of_many_is_read_from_an_index(api: Api, world: World, fresh_database: DatabaseUrls) -> None:
+    """Twenty thousand assistants: no page sorts or reads them all."""
+    await copies(api, world, 20_000)
+    owner = create_engine(fresh_database.owner, pool_size=1)  # autovacuum would do it in a minute
+    async with owner.begin() as connection:
+        await connection.execute(text("ANALYZE chats"))
+    await owner.dispose()
+    asked: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    for query in ({}, {"desc": "false"}, {"orderby": "update_time"}, {"orderby": "name"}, {"name": "copy 77"}):
+        asked.clear()
+        event.listen(world.engine.sync_engine, "before_cursor_execute", note)
+        assert await names(api, **query)
+        event.remove(world.engine.sync_engine, "before_cursor_execute", note)
+        [(page, values)] = [one for one in asked if "LIMIT" in one[0]]
+        async with world.database.unit(api.tenant_id) as unit:
+            found = await unit._connection.exec_driver_sql(f"EXPLAIN {page}", values)
+            plan = "\n".join(found.scalars())
+        outer = plan.split("SubPlan")[0]
+        assert "Seq Scan on chats" not in plan, plan
+        assert query == {"name": "copy 77"} or "Sort" not in outer, plan

@@ -101,6 +101,7 @@ def test_10_2_the_opener_takes_what_was_given_and_leaves_the_rest(
     assert opener({"prologue": prologue, "parameters": parameters}, values) == first_words
 
 
+@pytest.mark.promise("conversations:2.2-weight")
 @given(st.floats(0, 1).map(lambda weight: round(weight, 12)))
 def test_2_2_the_weight_that_is_echoed_is_the_one_sent(weight: float) -> None:
     sent = {"prompt": {"keywords_similarity_weight": weight}}
@@ -110,6 +111,7 @@ def test_2_2_the_weight_that_is_echoed_is_the_one_sent(weight: float) -> None:
     assert round(1 - stored, WEIGHT_DIGITS) == weight
 
 
+@pytest.mark.promise("conversations:2.1-name")
 @given(st.one_of(st.text(max_size=300), st.integers(), st.none(), st.lists(st.text())))
 def test_2_3_a_name_is_trimmed_and_fits_or_is_refused(name: Any) -> None:
     try:

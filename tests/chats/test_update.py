@@ -11,6 +11,7 @@ METHODS = pytest.mark.parametrize("method", ["PUT", "PATCH"])
 TIMES = ("update_time", "update_date")
 
 
+@pytest.mark.promise("conversations:2.5-put-absent", "conversations:1.5-update-time")
 @METHODS
 async def test_2_5_an_empty_body_leaves_everything_but_the_time(
     api: Api, make_dataset: MakeDataset, method: str
@@ -23,6 +24,7 @@ async def test_2_5_an_empty_body_leaves_everything_but_the_time(
         assert changed["update_time"] > chat["update_time"]
 
 
+@pytest.mark.promise("conversations:2.5-merge")
 @METHODS
 async def test_2_5_prompt_and_llm_merge_over_what_is_stored(api: Api, method: str) -> None:
     chat = await api.chat(prompt={"opener": "Yo", "mine": 1}, llm={"model_name": "other", "top_p": 1, "x": 1})
@@ -34,6 +36,7 @@ async def test_2_5_prompt_and_llm_merge_over_what_is_stored(api: Api, method: st
     assert changed["llm"] == {"model_name": "other", "temperature": 0.5, "x": None}
 
 
+@pytest.mark.promise("conversations:2.5-merge")
 @METHODS
 async def test_2_5_the_words_of_0_27_merge_as_well(api: Api, method: str) -> None:
     chat = await api.chat(llm={"top_p": 1})
@@ -46,6 +49,7 @@ async def test_2_5_the_words_of_0_27_merge_as_well(api: Api, method: str) -> Non
     assert changed["avatar"] == "i"
 
 
+@pytest.mark.promise("conversations:2.5-detach")
 @METHODS
 async def test_2_5_only_an_explicit_empty_list_detaches_datasets(
     api: Api, make_dataset: MakeDataset, method: str
@@ -59,6 +63,7 @@ async def test_2_5_only_an_explicit_empty_list_detaches_datasets(
     assert (await api.ok(method, path, json={"dataset_ids": []}))["dataset_ids"] == []
 
 
+@pytest.mark.promise("conversations:2.1-dropped")
 @METHODS
 async def test_2_1_what_only_we_may_say_is_dropped(api: Api, method: str) -> None:
     chat = await api.chat(name="A")
@@ -80,6 +85,7 @@ async def test_2_5_the_shown_object_can_be_sent_back(api: Api, make_dataset: Mak
     assert {**changed, **{key: chat[key] for key in TIMES}} == chat
 
 
+@pytest.mark.promise("conversations:2.5-put-checks", "conversations:2.5-patch")
 @pytest.mark.parametrize(
     ("sent", "refusal"),
     [
@@ -105,6 +111,7 @@ async def test_2_5_checks(api: Api, method: str, sent: dict[str, Any], refusal: 
     assert await api.ok("GET", f"/chats/{chat['id']}") == chat
 
 
+@pytest.mark.promise("conversations:2.5-put-checks", "conversations:2.5-patch")
 @pytest.mark.parametrize("name", ["", "  ", None])
 @pytest.mark.parametrize(
     ("method", "message"), [("PUT", "`name` cannot be empty."), ("PATCH", "`name` cannot be empty")]
@@ -115,6 +122,7 @@ async def test_2_5_8_an_empty_name(api: Api, method: str, message: str, name: st
     assert await api.refusal(method, f"/chats/{chat['id']}", json={"name": name}) == invalid(message)
 
 
+@pytest.mark.promise("conversations:2.5-own-name")
 @METHODS
 async def test_2_5_9_its_own_name_in_another_case_is_fine(api: Api, method: str) -> None:
     chat = await api.chat(name="Own")
@@ -122,6 +130,7 @@ async def test_2_5_9_its_own_name_in_another_case_is_fine(api: Api, method: str)
     assert (await api.ok(method, f"/chats/{chat['id']}", json={"name": " OWN "}))["name"] == "OWN"
 
 
+@pytest.mark.promise("conversations:2.5-merged-variables")
 @METHODS
 async def test_2_5_10_required_variables_are_checked_on_the_merged_prompt(api: Api, method: str) -> None:
     chat = await api.chat(prompt={"prompt": "In {tone}", "variables": [{"key": "tone"}]})
@@ -131,6 +140,7 @@ async def test_2_5_10_required_variables_are_checked_on_the_merged_prompt(api: A
     await api.ok(method, path, json={"prompt": {"prompt": "x", "variables": []}})
 
 
+@pytest.mark.promise("conversations:2.5-not-owned")
 @METHODS
 async def test_2_5_1_what_is_not_owned_comes_before_any_other_fault(api: Api, rival: Api, method: str) -> None:
     chat = await rival.chat()
@@ -140,6 +150,7 @@ async def test_2_5_1_what_is_not_owned_comes_before_any_other_fault(api: Api, ri
         assert refusal == missing("You do not own the chat")
 
 
+@pytest.mark.promise("conversations:2.5-gone")
 async def test_2_5_11_a_chat_that_goes_away_meanwhile(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     chat = await api.chat()
 
@@ -150,6 +161,7 @@ async def test_2_5_11_a_chat_that_goes_away_meanwhile(api: Api, monkeypatch: pyt
     assert await api.refusal("PUT", f"/chats/{chat['id']}", json={}) == missing("Chat not found!")
 
 
+@pytest.mark.promise("conversations:2.5-get", "conversations:1.3-wall")
 async def test_2_5_get_one(api: Api, rival: Api) -> None:
     chat = await api.chat()
 

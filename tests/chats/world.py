@@ -15,14 +15,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.db.engine import create_engine
 from app.db.knowledge import datasets
 from app.domain.ids import TenantId, new_id
+from app.domain.limits import LimitsConfig
 from app.domain.principals import ALL_SCOPES, KeyKind, Scope
+from app.engine.lease import new_process_id
 from app.llm.catalogue import ModelCatalogue
 from app.llm.entries import ModelEntry
 from app.security.authenticator import Authenticator
 from app.security.keys import make_key
+from app.security.limits import Limits
+from app.security.sealing import Sealer
+from repositories.limits import LimitCounters
 from repositories.statements import Statement
 from repositories.unit_of_work import Database
-from routers import chats, errors, sessions
+from routers import chats, errors, feedback, sessions, stats
 from tests.pg import DatabaseUrls
 
 PEPPER = b"tests only"
@@ -148,10 +153,14 @@ async def world(fresh_database: DatabaseUrls) -> AsyncIterator[World]:
     app = FastAPI(redirect_slashes=False)
     app.state.database = database
     app.state.authenticator = Authenticator(database, PEPPER)
+    app.state.sealer = Sealer(PEPPER)
+    app.state.limits = Limits(LimitCounters(database.url), LimitsConfig(), new_process_id())
     app.state.catalogue = ModelCatalogue(ENTRIES, chat=_never, embedding=_never, rerank=_never)
     errors.install(app)
     app.include_router(chats.router)
     app.include_router(sessions.router)
+    app.include_router(feedback.router)
+    app.include_router(stats.router)
     transport = ASGITransport(app=app, raise_app_exceptions=False)
     async with AsyncClient(transport=transport, base_url="http://parley") as client:
         yield World(database, engine, client, app)

@@ -7,6 +7,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from routers.embed_cors import PAGE_ROUTES
+
 MACHINES = frozenset(
     {"/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/v1/system/healthz", "/api/v1/system/healthz"}
 )
@@ -36,7 +38,17 @@ class Operation:
 
     @property
     def is_openai(self) -> bool:
-        return "_openai/" in self.path or (self.path.startswith("/v1/") and not self.path.startswith("/v1/document/"))
+        return "_openai/" in self.path or (
+            self.path.startswith("/v1/")
+            and not self.path.startswith(
+                ("/v1/document/", "/v1/system/", "/v1/search/", "/v1/conversation/", "/v1/api/")
+            )
+        )
+
+    @property
+    def is_page(self) -> bool:
+        """Whether tokens for pages open it, and API keys do not (conversations.md 7.1)."""
+        return PAGE_ROUTES.match(self.path) is not None
 
     @property
     def is_dify(self) -> bool:

@@ -24,9 +24,10 @@ def path(chat: Chat) -> str:
 
 async def stored(service: Service, tenant: Tenant, session_id: str) -> list[Message]:
     async with service.database.unit(tenant.id) as unit:
-        return (await unit.messages.of_sessions([SessionId(session_id)]))[SessionId(session_id)]
+        return (await unit.session_messages.last([SessionId(session_id)], most=5000))[SessionId(session_id)].messages
 
 
+@pytest.mark.promise("conversations:4.3-answered", "conversations:4.4-final", "conversations:10.10-plain")
 async def test_a_first_question_without_a_session_opens_one_and_is_answered(
     service: Service, tenant: Tenant, chat: Chat, client: httpx.AsyncClient
 ) -> None:
@@ -61,6 +62,7 @@ async def test_a_first_question_without_a_session_opens_one_and_is_answered(
     ]
 
 
+@pytest.mark.promise("conversations:4.4-headers")
 async def test_a_stream_has_the_headers_of_the_contract(chat: Chat, client: httpx.AsyncClient) -> None:
     """4.4, openai.md 1.3: no transformation, no buffering, no compression, a request id."""
     for body in ({"question": "How?"}, {"question": ""}):
@@ -72,6 +74,7 @@ async def test_a_stream_has_the_headers_of_the_contract(chat: Chat, client: http
         assert "content-encoding" not in answer.headers
 
 
+@pytest.mark.promise("conversations:4.4-framing")
 async def test_no_stream_of_ours_has_a_carriage_return_or_a_line_of_several(
     chat: Chat, client: httpx.AsyncClient
 ) -> None:
@@ -85,6 +88,7 @@ async def test_no_stream_of_ours_has_a_carriage_return_or_a_line_of_several(
     assert answer.text == "One\r\ntwo\n\nthree"
 
 
+@pytest.mark.promise("conversations:4.3-opener")
 async def test_an_empty_question_gets_the_opener_and_asks_no_model(
     chat: Chat, client: httpx.AsyncClient, upstream: ScriptedUpstream
 ) -> None:
@@ -110,6 +114,7 @@ async def test_an_empty_question_gets_the_opener_and_asks_no_model(
     assert upstream.calls() == []
 
 
+@pytest.mark.promise("conversations:4.5-json")
 async def test_a_json_answer_is_whole(chat: Chat, client: httpx.AsyncClient) -> None:
     """4.5, last paragraph."""
     answer = await client.post(path(chat), json={"question": scripted(text="All of it."), "stream": False})
@@ -146,6 +151,7 @@ async def test_the_next_question_of_a_session_knows_the_one_before(
     assert messages[3].turn_id == messages[4].turn_id == second.json()["data"]["id"]
 
 
+@pytest.mark.promise("conversations:4.4-think")
 async def test_thinking_is_told_in_tags_and_stored_apart(
     service: Service, tenant: Tenant, chat: Chat, client: httpx.AsyncClient
 ) -> None:
@@ -159,6 +165,7 @@ async def test_thinking_is_told_in_tags_and_stored_apart(
         assert (last.content, last.reasoning) == ("Forty two.", "Let me see. ")
 
 
+@pytest.mark.promise("conversations:4.5-legacy")
 async def test_legacy_streams_hold_the_whole_text_so_far(chat: Chat, client: httpx.AsyncClient) -> None:
     """4.5."""
     for flag in ({"legacy": True}, {"stream_mode": "cumulative"}):
@@ -172,6 +179,7 @@ async def test_legacy_streams_hold_the_whole_text_so_far(chat: Chat, client: htt
         assert texts[-1] == "<think>Hm. </think>To reset it"
 
 
+@pytest.mark.promise("conversations:4.2-errors")
 @pytest.mark.parametrize("is_streaming", [True, False])
 async def test_what_can_be_refused_is_refused_before_the_200(
     service: Service,
@@ -212,6 +220,7 @@ async def test_what_can_be_refused_is_refused_before_the_200(
     assert upstream.calls() == []
 
 
+@pytest.mark.promise("conversations:10.2-tokens", "conversations:4.1-variables")
 async def test_a_variable_reaches_the_model_and_a_stray_brace_does_no_harm(
     service: Service, tenant: Tenant, client: httpx.AsyncClient, upstream: ScriptedUpstream
 ) -> None:
@@ -243,6 +252,7 @@ UPSTREAM_FAILURES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.promise("conversations:4.5-json-failure", "conversations:10.11-persisting")
 @pytest.mark.parametrize(("directive", "message"), UPSTREAM_FAILURES)
 @pytest.mark.parametrize("is_streaming", [True, False])
 async def test_a_failure_before_the_first_piece_is_a_500_and_the_question_is_kept(
@@ -274,6 +284,7 @@ async def test_a_failure_before_the_first_piece_is_a_500_and_the_question_is_kep
     ]
 
 
+@pytest.mark.promise("conversations:4.4-error-event")
 @pytest.mark.parametrize(
     ("directive", "message"),
     [
@@ -312,6 +323,7 @@ async def test_a_failure_after_the_first_piece_is_an_event_and_what_was_said_is_
     assert messages[-1].error == told
 
 
+@pytest.mark.promise("conversations:4.4-ping")
 async def test_a_silent_stream_says_ping_and_goes_on(chat: Chat, client: httpx.AsyncClient) -> None:
     """4.4: comment lines while the model is silent; openai.md T-12."""
     answer = await stream(client, "POST", path(chat), json={"question": scripted(pieces=3, gap_ms=1500)})
@@ -351,6 +363,7 @@ async def test_usage_obeys_the_sum_law_and_is_the_providers(chat: Chat, client: 
         assert turn["state"] == "done"
 
 
+@pytest.mark.promise("conversations:4.4-disconnect")
 async def test_a_turn_of_a_session_runs_on_when_its_caller_leaves(
     service: Service, tenant: Tenant, chat: Chat, client: httpx.AsyncClient
 ) -> None:

@@ -40,6 +40,6 @@ async def test_opening_and_closing_turns_of_one_session_never_wait_for_each_othe
             await anyio.sleep(0.01)
 
     async with database.unit(tenant.id) as unit:
-        messages = (await unit.messages.of_sessions([session.id]))[session.id]
+        messages = (await unit.session_messages.last([session.id], most=5000))[session.id].messages
     assert [one.position for one in messages] == list(range(2 * ASKERS * QUESTIONS))
     assert {one.state for one in messages} == {"done"}

@@ -102,9 +102,9 @@ async def test_a_list_of_sessions_without_messages_reads_no_message(
     event.listen(database._engine.sync_engine, "before_cursor_execute", note)
     with counted(monkeypatch) as straight:
         async with database.unit(tenant.id) as unit:
-            total, views = await SessionService(unit).page(chat.id, LISTING, SessionFilter(), has_messages=False)
+            shown = await SessionService(unit).page(chat.id, LISTING, SessionFilter(), has_messages=False)
     seen += straight
-    assert (total, len(views)) == (1, 1)
+    assert (shown.page.total, len(shown.views)) == (1, 1)
     told = [one for one in seen if "sessions" in one]
     assert told
     assert not [one for one in seen if "messages" in one and "content" in one]

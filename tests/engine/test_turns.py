@@ -53,7 +53,7 @@ async def test_the_question_is_stored_before_the_model_is_asked(
     gate.set()
     await gather(engine, tenant, turn_id)
     async with database.unit(tenant.id) as unit:
-        messages = (await unit.messages.of_sessions([session.id]))[session.id]
+        messages = (await unit.session_messages.last([session.id], most=5000))[session.id].messages
         stored = await unit.sessions.get(session.id)
     assert [(one.role, one.content, one.state) for one in messages] == [
         ("user", "Is it kept?", "done"),
@@ -177,7 +177,7 @@ async def test_turns_of_a_session_run_one_at_a_time_and_each_knows_the_ones_befo
             await anyio.sleep(0.01)
 
     async with database.unit(tenant.id) as unit:
-        messages = (await unit.messages.of_sessions([session.id]))[session.id]
+        messages = (await unit.session_messages.last([session.id], most=5000))[session.id].messages
     assert [one.position for one in messages] == list(range(10))
     assert [one.role for one in messages] == ["user", "assistant"] * 5
     assert len({one.turn_id for one in messages}) == 5
@@ -195,7 +195,7 @@ async def test_a_turn_gives_up_on_a_busy_session_after_its_timeout_and_stores_no
             await process.engine.open(ask(ScriptedChatModel(), question="Me too?", session_id=session.id))
 
         async with database.unit(tenant.id) as unit:
-            messages = (await unit.messages.of_sessions([session.id]))[session.id]
+            messages = (await unit.session_messages.last([session.id], most=5000))[session.id].messages
         assert [one.content for one in messages] == ["How do I reset it?"]
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from app.domain.datasets import Document
 from app.domain.ids import DatasetId, DocumentId, TenantId
@@ -99,6 +100,23 @@ async def test_pages_of_a_pdf_as_slides_have_their_picture_and_the_document_a_th
         assert (left, right, top, bottom) == (0, width, 0, height)
         assert width > 100
         assert page >= 1
+
+
+async def test_pictures_are_announced_before_they_are_written_and_stay_when_a_row_names_them(
+    world: World, api: Api
+) -> None:
+    """A worker that dies in between leaves nothing behind for good: the sweeper finds what no row names."""
+    dataset = await make_dataset(api, chunk_method="presentation")
+    [document] = await parsed(world, api, dataset["id"], ("deck.pdf", make_pdf(chapters=2)))
+    rows = await chunks_of(world, api, document["id"])
+    dataset_id = DatasetId(dataset["id"])
+    keys = [image_key(api.tenant_id, dataset_id, name) for name in (document["thumbnail"], *(row.id for row in rows))]
+    lost = image_key(api.tenant_id, dataset_id, "0" * 16)
+    async with world.database.unit(api.tenant_id) as unit:
+        noted = await unit._connection.execute(text("SELECT key FROM stray_blobs"))
+        assert set(keys) <= set(noted.scalars())
+        await unit.stray_blobs.add([*keys, lost])  # due now
+        assert await unit.stray_blobs.claim(most=100) == [lost]
 
 
 @pytest.mark.promise("1.3-pages")

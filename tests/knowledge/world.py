@@ -16,7 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.db.engine import create_engine
 from app.domain.datasets import NewChunk
 from app.domain.ids import ChunkId, DatasetId, DocumentId, TenantId, new_id
+from app.domain.limits import LimitsConfig
 from app.domain.principals import ALL_SCOPES, Scope
+from app.engine.lease import new_process_id
 from app.ingest.blobs import BlobStore
 from app.ingest.chunking import chunk_id
 from app.ingest.retrying import RetryConfig
@@ -29,7 +31,9 @@ from app.retrieval.service import Retriever
 from app.retrieval.text_index import tsvector
 from app.security.authenticator import Authenticator
 from app.security.keys import make_key
+from app.security.limits import Limits
 from app.worker import WorkerConfig, WorkerParts, run_worker
+from repositories.limits import LimitCounters
 from repositories.listener import Listener
 from repositories.unit_of_work import Database
 from routers import chunks, datasets, documents, errors, file_tree, files, images, jobs, metadata, retrieval
@@ -203,6 +207,7 @@ async def world(fresh_database: DatabaseUrls) -> AsyncIterator[World]:
     app.state.blobs = blobs
     app.state.tokens = ApproximateTokenCounter()
     app.state.retriever = Retriever(database, catalogue)
+    app.state.limits = Limits(LimitCounters(database.url), LimitsConfig(), new_process_id())
     app.state.edge = EdgeConfig(upload_max_bytes=1024 * 1024, upload_max_files=5)
     errors.install(app)
     for module in (datasets, metadata, images, documents, chunks, files, file_tree, retrieval, jobs):

@@ -99,6 +99,8 @@ def environment(folder: Path, settings: Mapping[str, str]) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "PARLEY_DATA_DIR": str(folder / "data"),
         "PARLEY_PORT": "0",
+        "PARLEY_RATE_LIMIT": "0",  # tests of limits say otherwise
+        "PARLEY_MAX_STREAMS": "0",
         **{f"PARLEY_{name}": value for name, value in settings.items()},
     }
 

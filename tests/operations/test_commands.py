@@ -18,7 +18,16 @@ from tests.upstream.fixtures import ScriptedUpstream
 
 COMMANDS = [
     *([], ["serve"], ["worker"], ["migrate"], ["ingest"], ["ask"], ["doctor"], ["demo"], ["openapi"]),
-    *(["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"], ["tenants", "create"], ["tenants", "list"]),
+    *(
+        ["keys"],
+        ["keys", "create"],
+        ["keys", "list"],
+        ["keys", "revoke"],
+        ["keys", "rotate"],
+        ["tenants", "create"],
+        ["tenants", "quota"],
+        ["tenants", "list"],
+    ),
 ]
 
 
@@ -59,16 +68,29 @@ def test_commands_start_the_database_for_a_moment_when_no_service_runs(folder: P
     assert made.returncode == 0, made.stderr
     tenant = json.loads(made.stdout)
     key = parley(
-        "keys", "create", "--tenant", "acme", "--scope", "read", "--days", "3", "--json", env=env, folder=folder
+        *("keys", "create", "--tenant", "acme", "--scope", "read", "--days", "3", "--tokens-per-day", "7", "--json"),
+        env=env,
+        folder=folder,
     )
-    assert json.loads(key.stdout)["scopes"] == "read"
+    assert (json.loads(key.stdout)["scopes"], json.loads(key.stdout)["tokens_per_day"]) == ("read", 7)
     listed = json.loads(parley("keys", "list", "--tenant", tenant["id"], "--json", env=env, folder=folder).stdout)
     assert [one["key_shown"] for one in listed] == [_shown(tenant["key"]), _shown(json.loads(key.stdout)["key"])]
+    pair = parley("keys", "create", "--tenant", "acme", "--embed", env=env, folder=folder).stdout.split()
+    rows = json.loads(parley("keys", "list", "--tenant", "acme", "--json", env=env, folder=folder).stdout)[2:]
+    assert [(one["kind"], one["key_shown"][-4:]) for one in rows] == [("api", pair[0][-4:]), ("embed", pair[1][-4:])]
+    rotated = parley("keys", "rotate", rows[0]["id"], "--tenant", "acme", "--overlap", "0", env=env, folder=folder)
+    assert len(rotated.stdout.split()) == 2
+    assert parley("keys", "rotate", rows[0]["id"], "--tenant", "acme", env=env, folder=folder).returncode == 1
     refused = parley("keys", "create", env=env, folder=folder)
     assert refused.returncode == 1
     assert "there is no tenant yet" in refused.stderr
     with serving(folder) as service, service.client() as client:
         assert client.get("/api/v1/chats", headers={"Authorization": f"Bearer {tenant['key']}"}).json()["data"] == []
+        found = [
+            client.get("/api/v1/chats", headers={"Authorization": key}).status_code
+            for key in (*pair, *rotated.stdout.split())
+        ]
+        assert found == [401, 401, 200, 403]
 
 
 def _shown(key: str) -> str:

@@ -89,6 +89,11 @@ def test_every_error_has_an_answer_in_every_dialect(error: type[ParleyError], di
         assert told.status == (200 if isinstance(one, BadArgument) else told.code)
         assert body == {"code": told.code, "message": words} | ({"data": None} if told.code == 101 else {})
         return
+    if dialect is Dialect.OPENAI:
+        assert set(body) == {"error"}
+        assert set(body["error"]) == {"message", "type", "param", "code"}
+        assert (body["error"]["message"], body["error"]["param"]) == ("Something is wrong.", "a.b")
+        return
     assert 400 <= told.status < 600
     assert told.code in (102, 103, 104, 105, 429, 500)
     assert {key: body[key] for key in ("code", "message", "data")} == {
@@ -105,7 +110,7 @@ def test_every_error_has_an_answer_in_every_dialect(error: type[ParleyError], di
         }
     else:
         assert set(body) == {"code", "message", "data"}
-    assert error_headers(one) == {"Retry-After": "1"}
+    assert error_headers(one) == {"Retry-After": "1", "Retry-After-Ms": "200"}
 
 
 def test_ragflow_tells_apart_by_class_what_others_tell_apart_by_kind() -> None:
@@ -136,8 +141,11 @@ def test_what_was_done_all_the_same_is_told() -> None:
 
 def test_a_hint_to_come_back_is_whole_seconds_within_a_minute() -> None:
     """openai.md 1.7: longer waits make some clients retry at once."""
-    for given, told in ((0.0, "1"), (1.4, "1"), (30, "30"), (3600, "60")):
+    for given, told in ((0.0, "1"), (1.4, "1"), (30, "30"), (60, "60")):
         assert error_headers(ParleyError("x", retry_after_s=given)) == {"Retry-After": told}
+    assert error_headers(ParleyError("x", retry_after_s=0.25)) == {"Retry-After": "1", "Retry-After-Ms": "250"}
+    long = error_headers(ParleyError("x", retry_after_s=3600))
+    assert long == {"Retry-After": "60", "X-Should-Retry": "false"}
     assert error_headers(ParleyError("x")) == {}
 
 

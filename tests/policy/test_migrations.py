@@ -45,7 +45,7 @@ SHAPE = """
     SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
         SELECT format('%s.%s %s %s %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
                       pg_get_expr(d.adbin, d.adrelid)) AS line
-        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
         UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
@@ -80,6 +80,33 @@ async def test_down_to_nothing_and_up_again_makes_the_same_schema(fresh_database
     await upgrade(fresh_database.owner, APP_ROLE)
 
     assert await shape(fresh_database) == before
+
+
+OLDER_SESSIONS = """
+    INSERT INTO tenants (tenant_id, name) VALUES ('t', 'T');
+    INSERT INTO chats (tenant_id, id, name, llm_setting, prompt_config, similarity_threshold, vector_similarity_weight,
+        top_n, top_k) VALUES ('t', 'c', 'Desk', '{}', '{}', 0.2, 0.3, 6, 1024);
+    INSERT INTO sessions (tenant_id, id, chat_id, kind, name) VALUES
+        ('t', 'a', 'c', 'chat', 'One'), ('t', 'b', 'c', 'chat', 'Two');
+    INSERT INTO sessions (tenant_id, id, chat_id, kind, name, deleted_at) VALUES ('t', 'd', 'c', 'chat', 'Gone', now())
+"""
+
+
+async def test_sessions_from_before_are_counted_and_found_by_name(fresh_database: DatabaseUrls) -> None:
+    """A database of the revision before, with sessions in it, becomes the same as a new one, with nothing lost."""
+    new = await shape(fresh_database)
+    await upgrade(fresh_database.owner, APP_ROLE, "0003")
+    connection = await asyncpg.connect(fresh_database.superuser.replace("+asyncpg", ""))
+    try:
+        await connection.execute(OLDER_SESSIONS)
+        await upgrade(fresh_database.owner, APP_ROLE)
+        assert await connection.fetchval("SELECT sum(sessions) FROM session_counts") == 2
+        labels = await connection.fetch("SELECT session_id, label FROM session_labels ORDER BY 1")
+        assert [tuple(one) for one in labels] == [("a", "One\x01a"), ("b", "Two\x01b")]
+        assert await connection.fetchval("SELECT count(*) FROM sessions") == 3
+    finally:
+        await connection.close()
+    assert await shape(fresh_database) == new
 
 
 async def test_migrating_twice_at_once_does_it_once(postgres_server: DatabaseServer) -> None:

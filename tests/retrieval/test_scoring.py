@@ -43,7 +43,7 @@ def test_idf_is_finite_and_positive(documents: int, frequency: int) -> None:
 @pytest.mark.promise("4.3-score", "4.3-synonyms")
 def test_the_score_is_the_weighted_sum_plus_rank_and_nearness_stands_for_missing_words() -> None:
     (hit,) = rank([make("1", term=0.5, vector=0.9, rank=2.0)], vector_similarity_weight=0.3, similarity_threshold=0.2)
-    assert hit.term_similarity == pytest.approx(0.5 + 0.5 * 0.9)
+    assert hit.term_similarity == pytest.approx(0.25 + 0.75 * 0.9)
     assert hit.similarity == pytest.approx(0.7 * hit.term_similarity + 0.3 * 0.9 + 2)
 
 
@@ -73,7 +73,7 @@ def test_what_is_shown_always_adds_up(pool: list[Candidate], weight: float) -> N
     clamped = clamp_weight(weight) if any(candidate.vector_similarity for candidate in pool) else 0.0
     for hit in rank(pool, vector_similarity_weight=weight, similarity_threshold=0):
         assert 0 <= hit.term_similarity <= 1
-        assert hit.term_similarity >= hit.candidate.term_similarity - 1e-12
+        assert hit.term_similarity >= hit.candidate.term_similarity**2 - 1e-12
         sum_of_parts = (1 - clamped) * hit.term_similarity + clamped * hit.candidate.vector_similarity
         assert hit.similarity == pytest.approx(sum_of_parts + hit.candidate.rank)
 

@@ -160,8 +160,8 @@ async def test_a_near_chunk_counts_as_holding_synonyms_of_what_it_lacks(ground: 
 
     assert near.candidate.term_similarity == pytest.approx(far.candidate.term_similarity)
     words = near.candidate.term_similarity
-    assert near.term_similarity == pytest.approx(words + (1 - words) * 0.6, abs=1e-4)
-    assert far.term_similarity == pytest.approx(words)
+    assert near.term_similarity == pytest.approx(words**2 + (1 - words**2) * 0.6, abs=1e-4)
+    assert far.term_similarity == pytest.approx(words**2)
 
 
 @pytest.mark.promise("4.5-lexical-and-near")

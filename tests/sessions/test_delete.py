@@ -10,6 +10,7 @@ from tests.chats.world import Api, World, invalid, missing
 from tests.sessions.world import add_turn, reference
 
 
+@pytest.mark.promise("conversations:3.5-all")
 @pytest.mark.parametrize(
     ("content", "left"),
     [
@@ -34,6 +35,7 @@ async def test_3_5_without_ids_all_of_the_chat_are_deleted(api: Api, content: st
     assert len(await api.ok("GET", f"/chats/{other}/sessions")) == 1
 
 
+@pytest.mark.promise("conversations:3.5-outcomes")
 async def test_3_5_outcomes_of_a_deletion_by_ids(api: Api) -> None:
     chat, other = [(await api.chat())["id"] for _ in range(2)]
     a, b, c = [(await api.session(chat))["id"] for _ in range(3)]
@@ -58,6 +60,7 @@ async def test_3_5_outcomes_of_a_deletion_by_ids(api: Api) -> None:
     assert len(await api.ok("GET", f"/chats/{other}/sessions")) == 1
 
 
+@pytest.mark.promise("conversations:3.5-hard")
 @pytest.mark.parametrize("state", [TurnState.DONE, TurnState.RUNNING])
 async def test_3_5_everything_said_goes_with_a_session_even_while_a_turn_runs(
     api: Api, world: World, state: TurnState
@@ -73,6 +76,7 @@ async def test_3_5_everything_said_goes_with_a_session_even_while_a_turn_runs(
         assert (await world.sql(api, table.select())).all() == []
 
 
+@pytest.mark.promise("conversations:3.5-refusals")
 async def test_3_5_not_owned(api: Api, rival: Api) -> None:
     chat = (await rival.chat())["id"]
     await rival.session(chat)
@@ -83,6 +87,7 @@ async def test_3_5_not_owned(api: Api, rival: Api) -> None:
     assert len(await rival.ok("GET", f"/chats/{chat}/sessions")) == 1
 
 
+@pytest.mark.promise("conversations:3.5-refusals")
 async def test_3_5_ids_of_the_wrong_type(api: Api) -> None:
     chat = (await api.chat())["id"]
 

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from app.db.conversations import messages, sessions
+from app.domain.errors import Invalid
 from app.domain.turns import TurnState
+from app.services.sessions import SessionService
 from tests.chats.world import Api, World, invalid, missing
 from tests.sessions.world import add_turn, reference
 
@@ -26,6 +28,7 @@ CHUNK_7 = {
 }
 
 
+@pytest.mark.promise("conversations:3.2-create", "conversations:1.5-times")
 async def test_3_2_the_whole_object_of_a_new_session(api: Api) -> None:
     chat = await api.chat(prompt={"opener": "Hello {who}, {what}"})
 
@@ -48,6 +51,7 @@ async def test_3_2_the_whole_object_of_a_new_session(api: Api) -> None:
     assert len(session["id"]) == 32
 
 
+@pytest.mark.promise("conversations:3.2-create")
 async def test_3_2_defaults_of_a_session(api: Api) -> None:
     chat = await api.chat()
 
@@ -58,6 +62,7 @@ async def test_3_2_defaults_of_a_session(api: Api) -> None:
         assert session["messages"][0]["content"] == "Hi! I'm your assistant. What can I do for you?"
 
 
+@pytest.mark.promise("conversations:3.2-create")
 async def test_3_2_every_other_key_is_a_variable_of_the_session(api: Api, world: World) -> None:
     chat = await api.chat()
 
@@ -67,6 +72,7 @@ async def test_3_2_every_other_key_is_a_variable_of_the_session(api: Api, world:
     assert row.variables == {"tone": "dry", "sent": 1, "model_fields": {"copy": None}}
 
 
+@pytest.mark.promise("conversations:3.1-messages")
 async def test_3_1_the_opener_is_message_0(api: Api, world: World) -> None:
     chat = await api.chat()
     session = await api.session(chat["id"])
@@ -77,6 +83,7 @@ async def test_3_1_the_opener_is_message_0(api: Api, world: World) -> None:
     assert (await world.sql(api, sessions.select())).one().next_position == 1
 
 
+@pytest.mark.promise("conversations:3.2-create-refusals", "conversations:3.2-update-refusals")
 @pytest.mark.parametrize(
     ("sent", "refusal"),
     [
@@ -100,6 +107,7 @@ async def test_3_2_checks(api: Api, sent: dict[str, Any], refusal: Any) -> None:
     assert len(await api.ok("GET", path)) == 1
 
 
+@pytest.mark.promise("conversations:3.2-create-refusals")
 async def test_3_2_names_may_repeat_and_be_255_characters_long(api: Api) -> None:
     chat = await api.chat()
 
@@ -107,6 +115,7 @@ async def test_3_2_names_may_repeat_and_be_255_characters_long(api: Api) -> None
         assert (await api.session(chat["id"], name=name))["name"] == name
 
 
+@pytest.mark.promise("conversations:3.2-create-refusals")
 @pytest.mark.parametrize("chat_id", ["unknown", "%00", "%F0%9F%98%80"])
 async def test_3_2_no_such_assistant(api: Api, chat_id: str) -> None:
     refusal = await api.refusal("POST", f"/chats/{chat_id}/sessions", json={"name": ""})
@@ -124,6 +133,7 @@ async def test_a_repeated_call_with_an_idempotency_key_makes_one_session(api: Ap
     assert len(await api.ok("GET", path)) == 1
 
 
+@pytest.mark.promise("conversations:3.2-update", "conversations:1.5-times")
 @METHODS
 async def test_3_2_name_and_user_id_can_be_changed_and_nothing_else(api: Api, method: str) -> None:
     chat = await api.chat()
@@ -143,6 +153,7 @@ async def test_3_2_name_and_user_id_can_be_changed_and_nothing_else(api: Api, me
     assert (await api.ok(method, path, json={"user_id": ""}))["user_id"] == ""
 
 
+@pytest.mark.promise("conversations:3.2-update")
 @METHODS
 async def test_3_2_an_empty_change_is_a_success_that_writes_nothing(api: Api, method: str) -> None:
     chat = await api.chat()
@@ -153,6 +164,7 @@ async def test_3_2_an_empty_change_is_a_success_that_writes_nothing(api: Api, me
         assert (await api.ok(method, path, content=content))["update_time"] == session["update_time"]
 
 
+@pytest.mark.promise("conversations:3.2-update-refusals")
 @METHODS
 async def test_3_2_the_order_of_the_checks_of_a_change(api: Api, rival: Api, method: str) -> None:
     """Each fault hides those after it."""
@@ -175,6 +187,7 @@ async def test_3_2_the_order_of_the_checks_of_a_change(api: Api, rival: Api, met
     assert await api.refusal(method, path, json={"name": ""}) == invalid("Name cannot be empty.")
 
 
+@pytest.mark.promise("conversations:3.2-get", "conversations:3.4-chunks", "conversations:3.1-messages")
 async def test_3_4_the_whole_object_of_one_session(api: Api, world: World) -> None:
     chat = await api.chat(avatar="data:x")
     session = await api.session(chat["id"], name="S")
@@ -248,6 +261,7 @@ async def test_while_a_turn_runs_its_question_stands_alone(api: Api, world: Worl
     assert shown["reference"] == []
 
 
+@pytest.mark.promise("conversations:3.2-get")
 async def test_3_2_one_session_that_is_not_there(api: Api, rival: Api) -> None:
     chat, other = [(await api.chat())["id"] for _ in range(2)]
     session = (await api.session(chat))["id"]
@@ -257,3 +271,13 @@ async def test_3_2_one_session_that_is_not_there(api: Api, rival: Api) -> None:
     told = await api.refusal("GET", f"/chats/{other}/sessions/{session}")
     assert told == missing("Session does not belong to this chat!")
     assert await rival.refusal("GET", f"/chats/{chat}/sessions/{session}") == missing("Session not found!")
+
+
+@pytest.mark.promise("conversations:3.2-compat-name")
+async def test_3_2_an_empty_name_is_refused_in_the_words_of_the_dialect(world: World, api: Api) -> None:
+    chat = (await api.chat())["id"]
+    async with world.database.unit(api.tenant_id) as unit:
+        for is_compat22, message in ((True, "`name` can not be empty."), (False, "Name cannot be empty.")):
+            with pytest.raises(Invalid) as refused:
+                await SessionService(unit, is_compat22=is_compat22).create(chat, {"name": ""})
+            assert refused.value.message == message

@@ -6,6 +6,7 @@ from typing import Any
 from app.domain.ids import ChatId, ChunkId, DatasetId, DocumentId, KeyId, SessionId, TurnId, new_turn_id
 from app.domain.models import Usage
 from app.domain.references import Reference
+from app.domain.retrieval import ModelCall
 from app.domain.turns import TurnState
 from repositories.turns import NewTurn, TurnClosing
 from tests.chats.world import Api, World
@@ -35,6 +36,8 @@ async def add_turn(
     state: TurnState = TurnState.DONE,
     references: tuple[Reference, ...] | None = None,
     cited: tuple[int, ...] = (),
+    calls: tuple[ModelCall, ...] = (),
+    duration_s: float = 0,
 ) -> TurnId:
     """Store a turn; one that is running has no answer yet."""
     turn_id = new_turn_id()
@@ -66,12 +69,13 @@ async def add_turn(
                 finish_reason="stop",
                 error_kind="upstream" if failed else None,
                 error="The model went away." if failed else None,
-                usage=Usage(),
+                usage=sum((call.usage for call in calls if call.kind == "chat"), Usage()),  # as the engine tells it
+                calls=calls,
                 reference_total=len(references) if references is not None else None,
                 references=references or (),
                 cited=cited,
                 timings_ms={},
-                duration_s=0,
+                duration_s=duration_s,
                 first_number=1,
                 last_number=1,
                 events=b"[]",

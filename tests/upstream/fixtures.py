@@ -54,7 +54,7 @@ class ScriptedUpstream:
 
 @pytest.fixture(scope="session")
 def upstream_process() -> Iterator[ScriptedUpstream]:
-    with socket.socket() as listener:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(512)
         port = int(listener.getsockname()[1])

@@ -1,0 +1,319 @@
+"""A provider's chat answer, relayed: its chunks as `/v1` promises them (openai.md 3.3 to 3.6)."""
+
+import secrets
+import time
+from typing import Any
+
+import orjson
+
+from app.domain.errors import UpstreamFailed
+from app.llm.passthrough import Tally
+from app.llm.replies import stream_error
+from app.llm.think import ThinkSplitter
+from app.net.sse import SseDecoder
+from app.wire.openai_calls import CallFragments
+from app.wire.openai_finish import finish_reason, read_usage, usage_told
+from app.wire.openai_template import Template, learnt
+
+DONE = b"data: [DONE]\n\n"
+OURS = frozenset({"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "error", "obfuscation"})
+_READ = frozenset({"role", "content", "reasoning_content", "reasoning", "tool_calls", "refusal"})
+
+
+class Head:
+    """What all chunks of a completion have in common. `model` is echoed as the caller named it."""
+
+    def __init__(self, model: str, *, prefix: str = "chatcmpl-", has_usage: bool = False) -> None:
+        self.id = f"{prefix}{secrets.token_urlsafe(18)}"
+        self.created = int(time.time())
+        self.model = model
+        self.has_usage = has_usage
+        self.fingerprint: str | None = None
+        self.is_marked = False  # the fingerprint was told, and is the same from here on
+
+    def mark(self, chunk: dict[str, Any]) -> None:
+        """Take the fingerprint from the first chunk of the answer."""
+        if not self.is_marked:
+            self.is_marked = True
+            told = chunk.get("system_fingerprint")
+            self.fingerprint = told if isinstance(told, str) else None
+
+    def chunk(self, kind: str, choices: list[dict[str, Any]], more: dict[str, Any] | None = None) -> bytes:
+        """Return one event."""
+        body: dict[str, Any] = {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+            "system_fingerprint": self.fingerprint,
+        }
+        if self.has_usage:
+            body["usage"] = None
+        return b"data: " + orjson.dumps(body | (more or {})) + b"\n\n"
+
+    def tail(self, kind: str, tally: Tally) -> bytes:
+        """Return the end of a stream that went well: the usage chunk if it is wanted, and `[DONE]`."""
+        if not self.has_usage:
+            return DONE
+        return self.chunk(kind, [], {"usage": usage_told(tally)}) + DONE
+
+    def body(self, kind: str, choices: list[dict[str, Any]], more: dict[str, Any], tally: Tally) -> bytes:
+        """Return an answer in one piece."""
+        told: dict[str, Any] = {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+        told |= {"choices": choices, "usage": usage_told(tally), "system_fingerprint": self.fingerprint}
+        return orjson.dumps(more | told)
+
+
+class Relay:
+    """Rewrites event streams of one form; what a chunk means is the subclass's."""
+
+    kind = "chat.completion.chunk"
+    text_keys = ("content", "reasoning_content")
+
+    def __init__(self, head: Head, tally: Tally, *, api_key: str | None, offset: int = 0) -> None:
+        self.head = head
+        self.failure: UpstreamFailed | None = None
+        self.is_done = False
+        self.has_started = False
+        self._tally = tally
+        self._api_key = api_key
+        self._offset = offset
+        self._decoder = SseDecoder()
+        self._template: Template | None = None
+        self._is_reasoning = False  # what the template's text is
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what `data` means; see `Rewriter.feed`."""
+        template = self._template
+        if template is not None and self._decoder.is_idle and (found := template.buffer(data)) is not None:
+            self._keep(found[0])
+            return found[1]
+        try:
+            payloads = self._decoder.feed(data)
+        except UpstreamFailed as error:
+            self.failure = error
+            return b""
+        return b"".join(self._events(payloads))
+
+    def _events(self, payloads: list[bytes]) -> list[bytes]:
+        told: list[bytes] = []
+        try:
+            for payload in payloads:
+                template = self._template
+                if template is not None and (found := template.event(payload)) is not None:
+                    self._keep(found[0])
+                    told.append(found[1])
+                elif payload[:6] == b"[DONE]":
+                    self.is_done = True
+                elif payload.strip():
+                    self._take(payload, told)
+        except UpstreamFailed as error:
+            self.failure = error
+        return told
+
+    def _keep(self, text: str) -> None:
+        (self._tally.reasoning if self._is_reasoning else self._tally.texts).append(text)
+
+    def _take(self, payload: bytes, told: list[bytes]) -> None:
+        chunk = parsed(payload, self._api_key)
+        has_usage = take_usage(chunk, self._tally)
+        more = {key: value for key, value in chunk.items() if key not in OURS and value is not None}
+        choices = [one for one in _list(chunk.get("choices")) if isinstance(one, dict)]
+        if choices:
+            self.head.mark(chunk)
+        begun = len(told)
+        for choice in choices:
+            self._choice(choice, more, told)
+        if len(choices) == 1 and len(told) == begun + 1 and not has_usage:
+            self._learn(payload, choices[0], told[-1])
+
+    def _learn(self, payload: bytes, choice: dict[str, Any], ours: bytes) -> None:
+        """Remember the form of a chunk that held nothing but text."""
+        raise NotImplementedError
+
+    def _choice(self, choice: dict[str, Any], more: dict[str, Any], told: list[bytes]) -> None:
+        raise NotImplementedError
+
+
+class _Voice:
+    """One choice as it goes."""
+
+    __slots__ = ("calls", "has_begun", "has_finished", "splitter")
+
+    def __init__(self) -> None:
+        self.splitter = ThinkSplitter()
+        self.calls = CallFragments()
+        self.has_begun = False
+        self.has_finished = False
+
+
+class ChatRelay(Relay):
+    """Chunks of chat completions. With an `offset`, the provider's choices are those from there on."""
+
+    def __init__(self, head: Head, tally: Tally, *, api_key: str | None, offset: int = 0, choices: int = 1) -> None:
+        super().__init__(head, tally, api_key=api_key, offset=offset)
+        self._voices = [_Voice() for _ in range(choices)]
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether every choice has its finish reason."""
+        return all(voice.has_finished for voice in self._voices)
+
+    def whole(self, body: bytes) -> bytes:
+        """Return an answer in one piece as the chunks it would have been."""
+        chunk = parsed(body, self._api_key)
+        told: list[bytes] = []
+        take_usage(chunk, self._tally)
+        self.head.mark(chunk)
+        for choice in _list(chunk.get("choices")):
+            self._choice(choice, {}, told)
+        if not told:
+            raise UpstreamFailed("The model provider sent JSON that is not a chat completion.")
+        self.is_done = True
+        return b"".join([*told, self.close()])
+
+    def close(self) -> bytes:
+        """Return what was held back; see `Rewriter.close`."""
+        told: list[bytes] = []
+        if not self.is_done:
+            told = self._events(self._decoder.flush())
+            if self.failure is not None and not self.has_finished:
+                raise self.failure
+        if not (self.is_done or self.has_finished):
+            raise UpstreamFailed("The model provider's answer was cut off.")
+        for index in range(len(self._voices)):
+            if not self._voices[index].has_finished:
+                self._finish(index, None, {}, told)
+        return b"".join(told)
+
+    def _choice(self, choice: dict[str, Any], more: dict[str, Any], told: list[bytes]) -> None:
+        index = choice.get("index")
+        index = index if isinstance(index, int) else 0
+        if not 0 <= index < len(self._voices) or self._voices[index].has_finished:
+            return
+        delta = choice.get("delta") or choice.get("message")
+        if isinstance(delta, dict):
+            logprobs = choice.get("logprobs")
+            for one in self._deltas(self._voices[index], delta):
+                self._say(index, one, more, logprobs if "reasoning_content" not in one else None, told)
+                if "content" in one or "refusal" in one:
+                    logprobs = None  # once
+        if choice.get("finish_reason"):
+            self._finish(index, choice["finish_reason"], more, told)
+
+    def _deltas(self, voice: _Voice, delta: dict[str, Any]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        if reasoning := text_of(delta.get("reasoning_content")) or text_of(delta.get("reasoning")):
+            self._tally.reasoning.append(reasoning)
+            found.append({"reasoning_content": reasoning})
+        if text := text_of(delta.get("content")):
+            if voice.splitter.is_plain(text):
+                self._tally.texts.append(text)
+                found.append({"content": text})
+            else:
+                self._template = None  # what looks like text may be thinking from here on
+                found += self._parts(voice.splitter.feed(text))
+        if refusal := text_of(delta.get("refusal")):
+            self._tally.texts.append(refusal)
+            found.append({"refusal": refusal})
+        if calls := delta.get("tool_calls"):
+            fragments = voice.calls.deltas(calls)
+            self._tally.texts += [_words(one) for one in fragments]
+            found += fragments
+        rest = {key: value for key, value in delta.items() if key not in _READ and value not in (None, [], "")}
+        if rest:
+            found.append(rest)
+        return found
+
+    def _parts(self, parts: list[tuple[bool, str]]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for is_thinking, text in parts:
+            (self._tally.reasoning if is_thinking else self._tally.texts).append(text)
+            found.append({"reasoning_content" if is_thinking else "content": text})
+        return found
+
+    def _say(self, index: int, delta: dict[str, Any], more: dict[str, Any], logprobs: Any, told: list[bytes]) -> None:
+        self._begin(index, is_calling="tool_calls" in delta or "function_call" in delta, told=told)
+        choice = {"index": index + self._offset, "delta": delta, "logprobs": logprobs or None, "finish_reason": None}
+        told.append(self.head.chunk(self.kind, [choice], more))
+
+    def _begin(self, index: int, *, is_calling: bool, told: list[bytes]) -> None:
+        """Say the role of a choice, once, after those of the choices before it."""
+        self.has_started = True
+        for at in range(index + 1):
+            voice = self._voices[at]
+            if not voice.has_begun:
+                voice.has_begun = True
+                delta = {"role": "assistant", "content": None if is_calling and at == index else ""}
+                choice = {"index": at + self._offset, "delta": delta, "logprobs": None, "finish_reason": None}
+                told.append(self.head.chunk(self.kind, [choice]))
+
+    def _finish(self, index: int, word: Any, more: dict[str, Any], told: list[bytes]) -> None:
+        voice = self._voices[index]
+        reason = finish_reason(word, has_calls=voice.calls.has_calls)
+        for delta in self._parts(voice.splitter.flush()):
+            self._say(index, delta, {}, None, told)
+        self._begin(index, is_calling=False, told=told)
+        voice.has_finished = True
+        choice: dict[str, Any] = {"index": index + self._offset, "delta": {}, "logprobs": None, "finish_reason": reason}
+        told.append(self.head.chunk(self.kind, [choice], more))
+
+    def _learn(self, payload: bytes, choice: dict[str, Any], ours: bytes) -> None:
+        delta = choice.get("delta")
+        if not isinstance(delta, dict) or choice.get("finish_reason") or choice.get("logprobs"):
+            return
+        if len(self._voices) > 1 or not self._voices[0].splitter.is_plain(""):
+            return
+        said = [key for key in ("content", "reasoning_content", "reasoning") if delta.get(key)]
+        if len(said) != 1 or not isinstance(delta[said[0]], str) or set(delta) - _READ - {"annotations"}:
+            return
+        if "<" in delta[said[0]] or delta.get("tool_calls") or delta.get("refusal"):
+            return
+        self._is_reasoning = said[0] != "content"
+        our_key = "reasoning_content" if self._is_reasoning else "content"
+        self._template = learnt(payload, said[0], delta[said[0]], ours, our_key)
+
+
+def parsed(payload: bytes, api_key: str | None) -> dict[str, Any]:
+    """Return a provider's JSON object.
+
+    Raises:
+        UpstreamFailed: it is none, or tells of an error.
+    """
+    try:
+        chunk: Any = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise UpstreamFailed("The model provider sent something that is not JSON.") from error
+    if not isinstance(chunk, dict):
+        raise UpstreamFailed("The model provider sent a chunk that is not an object.")
+    if chunk.get("error"):
+        raise stream_error(chunk["error"], api_key=api_key)
+    return chunk
+
+
+def take_usage(chunk: dict[str, Any], tally: Tally) -> bool:
+    """Keep the usage that a chunk or answer tells; say whether it tells one."""
+    usage = read_usage(chunk.get("usage"))
+    if usage is None:
+        return False
+    tally.usage, tally.told = usage, chunk["usage"]
+    return True
+
+
+def _words(delta: dict[str, Any]) -> str:
+    """Return what the model wrote of a fragment of a tool call."""
+    fragment = delta["tool_calls"][0]
+    inner = fragment.get("function") or fragment.get("custom") or {}
+    return "".join(str(value) for value in inner.values())
+
+
+def text_of(value: Any) -> str:
+    """Return a text, or the texts of a list of content parts, joined."""
+    if isinstance(value, str):
+        return value
+    return "".join(str(part.get("text") or "") for part in _list(value) if isinstance(part, dict))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

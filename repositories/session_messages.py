@@ -1,0 +1,180 @@
+"""What was said in sessions: read in stretches, deleted by turns, voted on, copied into another session."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from app.domain.ids import KeyId, SessionId, TenantId
+from app.domain.sessions import MessageRange, Position
+from repositories.messages import COLUMNS, with_references
+from repositories.statements import Driver, Statement
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+_FROM = "FROM messages m LEFT JOIN turns t ON t.tenant_id = m.tenant_id AND t.id = m.turn_id"
+_OF_SESSION = f"SELECT {COLUMNS} {_FROM} WHERE m.tenant_id = :tenant AND m.session_id = :session_id"
+
+_BEFORE = Statement(f"""
+    {_OF_SESSION} AND m.position < COALESCE(:place, 2147483647) ORDER BY m.position DESC LIMIT :most
+""")
+_AFTER = Statement(f"{_OF_SESSION} AND m.position > :place ORDER BY m.position LIMIT :most")
+
+_ARE_BEFORE = Statement("""
+    SELECT EXISTS (SELECT FROM messages
+        WHERE tenant_id = :tenant AND session_id = :session_id AND position < :place)
+""")
+_ARE_AFTER = Statement("""
+    SELECT EXISTS (SELECT FROM messages
+        WHERE tenant_id = :tenant AND session_id = :session_id AND position > :place)
+""")
+
+# The last of each session, and one more to know whether there are others before.
+_LAST = Statement(f"""
+    SELECT {COLUMNS} FROM unnest(CAST(:session_ids AS text[])) WITH ORDINALITY AS s(id, number)
+    CROSS JOIN LATERAL (
+        SELECT * FROM messages WHERE tenant_id = :tenant AND session_id = s.id ORDER BY position DESC LIMIT :most
+    ) m LEFT JOIN turns t ON t.tenant_id = m.tenant_id AND t.id = m.turn_id
+    ORDER BY s.number, m.position
+""")  # noqa: S608 (constants)
+
+_PLACES = Statement("""
+    SELECT m.role, m.position, t.state FROM messages m
+    LEFT JOIN turns t ON t.tenant_id = m.tenant_id AND t.id = m.turn_id
+    WHERE m.tenant_id = :tenant AND m.session_id = :session_id AND m.turn_id = :turn_id ORDER BY m.position
+""")
+
+# The ledger keeps what the turn cost, and the session how many tokens and rounds it had; a vote goes with its answer.
+_DELETE = Statement("""
+    WITH gone AS (
+        DELETE FROM messages WHERE tenant_id = :tenant AND session_id = :session_id AND turn_id = :turn_id
+        RETURNING thumbup
+    ), of_turn AS (
+        DELETE FROM turns WHERE tenant_id = :tenant AND id = :turn_id AND session_id = :session_id
+    )
+    UPDATE sessions SET thumb_up = thumb_up - (SELECT count(*) FROM gone WHERE thumbup),
+        updated_at = GREATEST(clock_timestamp(), updated_at + interval '1 millisecond')
+    WHERE tenant_id = :tenant AND id = :session_id
+""")
+
+_VOTE = Statement("""
+    WITH old AS (
+        SELECT thumbup FROM messages
+        WHERE tenant_id = :tenant AND session_id = :session_id AND turn_id = :turn_id AND role = 'assistant'
+    ), voted AS (
+        UPDATE messages SET thumbup = :thumbup,
+            feedback = CASE WHEN :thumbup THEN NULL ELSE COALESCE(NULLIF(:feedback, ''), feedback) END
+        WHERE tenant_id = :tenant AND session_id = :session_id AND turn_id = :turn_id AND role = 'assistant'
+        RETURNING 1
+    )
+    UPDATE sessions SET
+        thumb_up = thumb_up + CAST(:thumbup AS boolean)::int - COALESCE((SELECT thumbup FROM old), false)::int,
+        updated_at = GREATEST(clock_timestamp(), updated_at + interval '1 millisecond')
+    WHERE tenant_id = :tenant AND id = :session_id AND EXISTS (SELECT FROM voted)
+""")
+
+# New ids for all; what the turns cost stays with those they were.
+_COPY = Statement("""
+    WITH copied AS (
+        SELECT old.turn_id AS old_id, gen_random_uuid()::text AS new_id FROM (
+            SELECT DISTINCT turn_id FROM messages
+            WHERE tenant_id = :tenant AND session_id = :from_id AND position <= :place
+        ) old
+    ), copied_turns AS (
+        INSERT INTO turns (tenant_id, id, session_id, chat_id, api_key_id, state, owner, route, body_hash, request_id,
+            delivered_at, model, prompt_version, finish_reason, error_kind, error, reference_total, created_at,
+            ended_at)
+        SELECT t.tenant_id, c.new_id, :to_id, t.chat_id, :api_key_id, t.state, t.owner, 'fork', '', '',
+            t.delivered_at, t.model, t.prompt_version, t.finish_reason, t.error_kind, t.error, t.reference_total,
+            t.created_at, t.ended_at
+        FROM copied c JOIN turns t ON t.tenant_id = :tenant AND t.id = c.old_id
+    ), copied_references AS (
+        INSERT INTO message_references (tenant_id, turn_id, number, chunk_id, document_id, document_name, dataset_id,
+            content, positions, image_id, url, doc_type, similarity, vector_similarity, term_similarity, is_cited)
+        SELECT r.tenant_id, c.new_id, r.number, r.chunk_id, r.document_id, r.document_name, r.dataset_id, r.content,
+            r.positions, r.image_id, r.url, r.doc_type, r.similarity, r.vector_similarity, r.term_similarity,
+            r.is_cited
+        FROM copied c JOIN message_references r ON r.tenant_id = :tenant AND r.turn_id = c.old_id
+    )
+    INSERT INTO messages (tenant_id, turn_id, role, session_id, position, content, reasoning, tool_calls, extras,
+        created_at)
+    SELECT m.tenant_id, c.new_id, m.role, :to_id, m.position, m.content, m.reasoning, m.tool_calls, m.extras,
+        m.created_at
+    FROM copied c JOIN messages m ON m.tenant_id = :tenant AND m.turn_id = c.old_id AND m.session_id = :from_id
+""")
+
+
+class SessionMessages:
+    """Messages of the sessions of one tenant. Never commits."""
+
+    def __init__(self, driver: Driver, tenant_id: TenantId) -> None:
+        self._driver = driver
+        self._tenant_id = tenant_id
+
+    async def last(self, session_ids: Sequence[SessionId], *, most: int) -> dict[SessionId, MessageRange]:
+        """Return the last `most` messages of each session, with references."""
+        values = {"tenant": self._tenant_id, "session_ids": list(session_ids), "most": most + 1}
+        grouped: dict[SessionId, list[Record]] = {session_id: [] for session_id in session_ids}
+        for row in await self._driver.all(_LAST, values):
+            grouped[SessionId(row["session_id"])].append(row)
+        shown = [row for rows in grouped.values() for row in rows[-most:]]
+        messages = iter(await with_references(self._driver, self._tenant_id, shown))
+        return {
+            session_id: MessageRange(
+                messages=[next(messages) for _ in rows[-most:]], has_before=len(rows) > most, has_after=False
+            )
+            for session_id, rows in grouped.items()
+        }
+
+    async def stretch(self, session_id: SessionId, where: Position) -> MessageRange:
+        """Return a stretch of a session's messages, oldest first, with references."""
+        own = {"tenant": self._tenant_id, "session_id": session_id}
+        is_after = where.after is not None
+        place = where.after if is_after else where.before
+        values = {**own, "place": place, "most": where.limit + 1}
+        rows = await self._driver.all(_AFTER if is_after else _BEFORE, values)
+        has_more, rows = len(rows) > where.limit, rows[: where.limit]
+        has_other = place is not None and await self._are(is_after=not is_after, own=own, place=place, rows=rows)
+        messages = await with_references(self._driver, self._tenant_id, rows if is_after else rows[::-1])
+        return MessageRange(
+            messages=messages,
+            has_before=has_other if is_after else has_more,
+            has_after=has_more if is_after else has_other,
+        )
+
+    async def _are(self, *, is_after: bool, own: Mapping[str, str], place: int, rows: "Sequence[Record]") -> bool:
+        """Say whether there are messages on the side that was not read."""
+        end = rows[0]["position"] if rows else place
+        values = {**own, "place": end if rows else end + (-1 if is_after else 1)}
+        return bool(await self._driver.scalar(_ARE_AFTER if is_after else _ARE_BEFORE, values))
+
+    async def places(self, session_id: SessionId, turn_id: str) -> list[tuple[str, int, str | None]]:
+        """Return role, position and state of the messages that share an id; the opener has no state."""
+        values = {"tenant": self._tenant_id, "session_id": session_id, "turn_id": turn_id}
+        rows = await self._driver.all(_PLACES, values)
+        return [(row["role"], row["position"], row["state"]) for row in rows]
+
+    async def delete(self, session_id: SessionId, turn_id: str) -> None:
+        """Delete question and answer of a turn with what they rest on; the session is locked by the caller."""
+        await self._driver.run(_DELETE, {"tenant": self._tenant_id, "session_id": session_id, "turn_id": turn_id})
+
+    async def vote(self, session_id: SessionId, turn_id: str, *, thumbup: bool, feedback: str) -> bool:
+        """Store a vote on an answer; false when there is none. The session is locked by the caller."""
+        values = {
+            "tenant": self._tenant_id,
+            "session_id": session_id,
+            "turn_id": turn_id,
+            "thumbup": thumbup,
+            "feedback": feedback,
+        }
+        return await self._driver.run(_VOTE, values) > 0
+
+    async def copy(self, from_id: SessionId, to_id: SessionId, *, place: int, api_key_id: KeyId) -> None:
+        """Copy the messages up to `place`, with turns and references, into a session that has none."""
+        values = {
+            "tenant": self._tenant_id,
+            "from_id": from_id,
+            "to_id": to_id,
+            "place": place,
+            "api_key_id": api_key_id,
+        }
+        await self._driver.run(_COPY, values)

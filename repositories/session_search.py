@@ -1,0 +1,108 @@
+"""Sessions found by words: in what was said in them, in their names and ids (conversations.md 8.1).
+
+Frequent words are found by looking at the first sessions of a list, all others by the trigram indexes. Slow, about a
+second for a million sessions, are words that are frequent, but not among the first of the list.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import String, and_, bindparam, cast, exists, func, or_, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.db.conversations import messages, session_labels, sessions
+from app.domain.ids import ChatId, TenantId
+
+WALKED = 2000
+"""How many sessions of a list are looked at before the indexes are asked."""
+
+CANDIDATES = 5000
+"""Up to so many messages, and names, are handed over by the indexes, and counted; more are joined where they lie."""
+
+# At most one more than may be: then there are too many. The plan depends on the words, so it is made for them.
+_SAID = text("""
+    SELECT array_agg(DISTINCT session_id) AS ids, count(*) AS found FROM (
+        SELECT session_id FROM messages
+        WHERE tenant_id = :tenant AND session_id IS NOT NULL AND content ILIKE :pattern LIMIT :most
+    ) said
+""")
+_LABELLED = text("""
+    SELECT array_agg(session_id) AS ids, count(*) AS found FROM (
+        SELECT session_id FROM session_labels
+        WHERE tenant_id = :tenant AND chat_id = :chat_id AND label ILIKE :pattern LIMIT :most
+    ) labelled
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """What the first sessions of a list held: those that match, in order, and whether the list ended there."""
+
+    ids: list[str]
+    is_whole: bool
+
+
+class SessionSearch:
+    """Looks for sessions of one tenant by words. Never commits."""
+
+    def __init__(self, connection: AsyncConnection, tenant_id: TenantId) -> None:
+        self._connection = connection
+        self._tenant_id = tenant_id
+
+    async def walk(self, conditions: list[Any], ordered: list[Any], keywords: str) -> Walk:
+        """Look at the first sessions that meet `conditions`, in order."""
+        seen = select(sessions).where(*conditions).order_by(*ordered).limit(WALKED).subquery("seen")
+        found = func.array_agg(seen.c.id).filter(_matches(seen.c, keywords))
+        row = (await self._connection.execute(select(found.label("ids"), func.count().label("seen")))).one()
+        return Walk(ids=row.ids or [], is_whole=row.seen < WALKED)
+
+    async def candidates(self, chat_id: ChatId, keywords: str) -> list[str] | None:
+        """Return the ids of all sessions with these words, some of other chats among them; None: too many."""
+        values = {"tenant": self._tenant_id, "pattern": pattern(keywords), "most": CANDIDATES + 1}
+        ids: list[str] = []
+        for statement, more in ((_LABELLED, {"chat_id": chat_id}), (_SAID, {})):
+            row = (await self._connection.execute(statement, values | more)).one()
+            if row.found > CANDIDATES:
+                return None
+            ids += row.ids or []
+        return ids
+
+    def holding(self, chat_id: ChatId, keywords: str) -> Any:
+        """Return the condition on a session that the indexes name it, however many they name."""
+        wanted = pattern(keywords)
+        said = select(messages.c.session_id).where(
+            messages.c.tenant_id == self._tenant_id,
+            messages.c.session_id.is_not(None),
+            messages.c.content.ilike(wanted),
+        )
+        labelled = select(session_labels.c.session_id).where(
+            session_labels.c.tenant_id == self._tenant_id,
+            session_labels.c.chat_id == chat_id,
+            session_labels.c.label.ilike(wanted),
+        )
+        return sessions.c.id.in_(said.union(labelled))
+
+
+def among(ids: list[str]) -> Any:
+    """Return the condition on a session that it is one of these."""
+    return sessions.c.id == func.any(cast(bindparam("ids", ids, unique=True), ARRAY(String)))
+
+
+def pattern(keywords: str) -> str:
+    """Return the pattern of texts that hold `keywords` somewhere; nothing in them means more than itself."""
+    for character in "\\%_":
+        keywords = keywords.replace(character, "\\" + character)
+    return f"%{keywords}%"
+
+
+def _matches(columns: Any, keywords: str) -> Any:
+    wanted = pattern(keywords)
+    said = exists().where(
+        and_(
+            messages.c.tenant_id == columns.tenant_id,
+            messages.c.session_id == columns.id,
+            messages.c.content.ilike(wanted),
+        )
+    )
+    return or_(columns.name.ilike(wanted), columns.id.ilike(wanted), said)

@@ -1,0 +1,1 @@
+"""The OpenAI-compatible surface: everything under `/v1` (openai.md)."""

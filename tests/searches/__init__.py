@@ -1,0 +1,1 @@
+"""Search apps, search bots and questions to datasets (conversations.md 7)."""

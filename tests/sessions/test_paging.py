@@ -1,0 +1,292 @@
+"""Pages from a cursor on, the last pages, and how many sessions there are (conversations.md 3.3, 8.1)."""
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+
+from app.db.conversations import chats, messages, session_counts, sessions
+from app.domain.ids import TenantId, new_id
+from app.domain.listing import Listing, OrderBy
+from app.domain.sessions import SessionFilter
+from app.ingest.session_removal import SessionRemoval
+from app.services import session_cursors
+from app.services.sessions import SessionService
+from repositories import session_lists, session_search
+from repositories import sessions as session_repository
+from tests.chats.world import Api, World
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+async def add_rows(world: World, api: Api, chat: str, count: int, **fields: Any) -> list[str]:
+    """Add sessions without messages, a second apart, the oldest first; some names and times are equal."""
+    ids = [f"{number:06}{new_id()[6:]}" for number in range(count)]
+    rows = [
+        {
+            "tenant_id": api.tenant_id,
+            "id": one,
+            "kind": "chat",
+            "chat_id": chat,
+            "name": f"n{number % 3}",
+            "created_at": START + timedelta(seconds=number),
+            "updated_at": START + timedelta(seconds=number // 2),
+            **fields,
+        }
+        for number, one in enumerate(ids)
+    ]
+    await world.sql(api, sessions.insert().values(rows))
+    return ids
+
+
+async def total(world: World, api: Api, chat: str) -> tuple[int, int]:
+    """How many sessions are counted, and how many there are."""
+    counted = select(func.coalesce(func.sum(session_counts.c.sessions), 0)).where(session_counts.c.chat_id == chat)
+    there = select(func.count()).select_from(sessions).where(sessions.c.chat_id == chat)
+    return int((await world.sql(api, counted)).scalar_one()), int((await world.sql(api, there)).scalar_one())
+
+
+@pytest.mark.promise("conversations:P-keyset")
+@pytest.mark.parametrize("order", ["create_time", "update_time", "name"])
+@pytest.mark.parametrize("desc", ["true", "false"])
+async def test_a_list_is_walked_from_cursor_to_cursor(api: Api, world: World, order: str, desc: str) -> None:
+    chat = (await api.chat())["id"]
+    await add_rows(world, api, chat, 11)
+    query = {"orderby": order, "desc": desc}
+    whole = [one["id"] for one in await api.ok("GET", f"/chats/{chat}/sessions", params=query)]
+
+    walked: list[str] = []
+    cursor, answers = "", 0
+    while cursor or not walked:
+        asked = {**query, "page_size": "4", "after": cursor}
+        answer = await api.raw("GET", f"/chats/{chat}/sessions", params=asked)
+        walked += [one["id"] for one in answer.json()["data"]]
+        assert answer.headers["X-Total-Count"] == "11"
+        cursor, answers = answer.headers.get("X-Next-Cursor", ""), answers + 1
+
+    assert walked == whole
+    assert len(whole) == 11
+    assert answers == 3
+
+
+@pytest.mark.promise("conversations:P-keyset")
+async def test_cursors_that_are_none(api: Api, world: World) -> None:
+    chat = (await api.chat())["id"]
+    await add_rows(world, api, chat, 3)
+    path = f"/chats/{chat}/sessions"
+    cursor = (await api.raw("GET", path, params={"page_size": "1"})).headers["X-Next-Cursor"]
+
+    for wrong in ("x", "%%%", "ü", "W10", "bnVsbA", cursor[:-3], cursor + "AAAA", "A" * 5000):
+        told = await api.refusal("GET", path, params={"after": wrong})
+        assert told == (400, 102, "`after` is no cursor of a list of sessions."), wrong
+    for other in ({"orderby": "name"}, {"desc": "false"}, {"orderby": "update_time"}):
+        told = await api.refusal("GET", path, params={"after": cursor, **other})
+        assert told == (400, 102, "`after` belongs to a list of another order.")
+
+
+@pytest.mark.promise("conversations:P-keyset-stable")
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    order=st.sampled_from(["create_time", "update_time", "name"]),
+    is_descending=st.booleans(),
+    size=st.integers(1, 4),
+    steps=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=6),
+)
+async def test_nothing_that_stays_is_skipped_or_repeated_while_sessions_come_and_go(
+    world: World, order: OrderBy, is_descending: bool, size: int, steps: list[tuple[int, int]]
+) -> None:
+    """Before each page some sessions are added, at random places, and some of those deleted."""
+    api = await world.caller()
+    chat = (await api.chat())["id"]
+    lasting = set(await add_rows(world, api, chat, 9))
+    listing = Listing(order_by=order, is_descending=is_descending, limit=size)
+    seen: list[str] = []
+    passing: list[str] = []
+    after = None
+    while True:
+        added, removed = steps.pop() if steps else (0, 0)
+        if added:
+            passing += await add_rows(world, api, chat, added)
+        gone = [passing.pop() for _ in range(min(removed, len(passing)))]
+        await world.sql(api, sessions.delete().where(sessions.c.id.in_(gone)))
+        async with world.database.unit(TenantId(api.tenant_id)) as unit:
+            shown = await SessionService(unit).page(chat, listing, SessionFilter(), after=after, has_messages=False)
+        seen += [session.id for session in shown.page.sessions]
+        if shown.page.following is None:
+            break
+        after = session_cursors.read_cursor(session_cursors.write_cursor(shown.page.following), listing)
+        assert after == shown.page.following
+
+    assert len(seen) == len(set(seen))
+    assert lasting <= set(seen)
+
+
+@pytest.mark.promise("conversations:P-last-page")
+async def test_the_last_pages_of_a_long_list_are_read_from_its_end(
+    api: Api, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_lists, "_FAR", 10)
+    chat = (await api.chat())["id"]
+    await add_rows(world, api, chat, 25)
+    whole = [one["id"] for one in await api.ok("GET", f"/chats/{chat}/sessions")]
+
+    for page in range(1, 8):
+        with world.recorded() as statements:
+            answer = await api.raw("GET", f"/chats/{chat}/sessions", params={"page": str(page), "page_size": "4"})
+        shown = [one["id"] for one in answer.json()["data"]]
+        assert shown == whole[4 * page - 4 : 4 * page]
+        assert ("X-Next-Cursor" in answer.headers) is (page < 7)
+        is_backwards = any("created_at ASC" in statement for statement in statements)
+        assert is_backwards is (page > 4)
+    assert await api.ok("GET", f"/chats/{chat}/sessions", params={"page": "8", "page_size": "4"}) == []
+
+
+@pytest.mark.promise("conversations:P-total")
+async def test_what_a_filter_leaves_is_counted_up_to_a_bound(
+    api: Api, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_lists, "COUNTED", 5)
+    chat = (await api.chat())["id"]
+    await add_rows(world, api, chat, 5, user_id="few")
+    await add_rows(world, api, chat, 6, user_id="many")
+
+    async def told(**query: str) -> tuple[str, str | None]:
+        answer = await api.raw("GET", f"/chats/{chat}/sessions", params={"page_size": "2", **query})
+        return answer.headers["X-Total-Count"], answer.headers.get("X-Total-Relation")
+
+    assert await told() == ("11", None)
+    assert await told(user_id="few") == ("5", None)
+    assert await told(user_id="many") == ("5", "gte")
+    assert await told(user_id="many", page_size="30") == ("6", None)
+    assert await told(user_id="nobody") == ("0", None)
+
+
+@pytest.mark.promise("conversations:P-counts")
+async def test_sessions_are_counted_whoever_writes_them(api: Api, world: World, rival: Api) -> None:
+    chat, other = [(await api.chat())["id"] for _ in range(2)]
+    foreign = (await rival.chat())["id"]
+    await asyncio.gather(*(api.session(chat) for _ in range(12)), rival.session(foreign))
+    ids = await add_rows(world, api, chat, 5)
+    await add_rows(world, api, other, 2)
+    assert await total(world, api, chat) == (17, 17)
+
+    await asyncio.gather(
+        api.ok("DELETE", f"/chats/{chat}/sessions", json={"ids": ids[:2]}),
+        api.session(chat),
+        world.sql(api, sessions.delete().where(sessions.c.id == ids[2])),
+    )
+    assert await total(world, api, chat) == (15, 15)
+    await world.sql(api, sessions.update().where(sessions.c.id == ids[3]).values(deleted_at=START))
+    assert await total(world, api, chat) == (14, 15)
+    await world.sql(api, sessions.delete().where(sessions.c.id == ids[3]))
+    assert await total(world, api, chat) == (14, 14)
+    assert await total(world, api, other) == (2, 2)
+    assert await total(world, rival, foreign) == (1, 1)
+    await world.sql(api, chats.delete().where(chats.c.id == chat))  # and so all that belongs to it
+    assert await total(world, api, chat) == (0, 0)
+
+
+@pytest.mark.promise("conversations:P-delete-many")
+async def test_very_many_sessions_are_gone_at_once_and_removed_by_a_job(
+    api: Api, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_repository, "DELETED_AT_ONCE", 3)
+    monkeypatch.setattr("app.ingest.session_removal.AT_ONCE", 4)
+    chat = (await api.chat())["id"]
+    path = f"/chats/{chat}/sessions"
+    ids = await add_rows(world, api, chat, 10)
+
+    answer = await api.raw("DELETE", path)
+
+    assert answer.json() == {"code": 0, "data": {"success_count": 10}}
+    listed = await api.raw("GET", path)
+    assert (listed.json()["data"], listed.headers["X-Total-Count"]) == ([], "0")
+    for query in ({"keywords": "n1"}, {"id": ids[0]}, {"name": "n1"}, {"orderby": "name"}):
+        assert await api.ok("GET", path, params=query) == []
+    assert (await api.refusal("GET", f"{path}/{ids[0]}"))[2] == "Session not found!"
+    assert (await api.refusal("PUT", f"{path}/{ids[0]}", json={}))[2] == "Session does not exist"
+    assert (await api.refusal("DELETE", path, json={"ids": ids[:1]}))[0] == 404
+    async with world.database.unit(api.tenant_id) as unit:
+        assert await total(world, api, chat) == (0, 10)
+        late = await add_rows(world, api, chat, 1)  # by a process whose clock is behind
+    assert [one["id"] for one in await api.ok("GET", path)] == late
+    session = await api.session(chat)
+    assert [one["id"] for one in await api.ok("GET", path)] == [session["id"], *late]
+
+    async with world.database.dispatch() as dispatch:
+        job = await dispatch.jobs.claim(owner="p", kinds=["delete_sessions"], lease_s=30)
+    assert job is not None
+    await SessionRemoval(world.database).run(job)
+
+    assert await total(world, api, chat) == (2, 2)
+    assert [one["id"] for one in await api.ok("GET", path)] == [session["id"], *late]
+    async with world.database.unit(api.tenant_id) as unit:
+        ended = await unit.jobs.latest("delete_sessions", [chat])
+    assert ended is not None
+    assert (ended.state, ended.progress) == ("done", 1.0)
+    await api.ok("DELETE", path, json={"ids": [session["id"]]})
+    assert await total(world, api, chat) == (1, 1)
+
+
+@pytest.mark.promise("conversations:P-delete-many")
+async def test_sessions_that_begin_while_all_are_deleted_are_counted_right(
+    api: Api, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_repository, "DELETED_AT_ONCE", 2)
+    chat = (await api.chat())["id"]
+    path = f"/chats/{chat}/sessions"
+    ids = await add_rows(world, api, chat, 30)
+
+    async def delete_some() -> None:
+        with contextlib.suppress(AssertionError):  # gone already
+            await api.ok("DELETE", path, json={"ids": ids[:5]})
+
+    await asyncio.gather(
+        *(api.session(chat) for _ in range(8)),
+        api.ok("DELETE", path),
+        delete_some(),
+        *(api.session(chat) for _ in "12"),
+    )
+
+    answer = await api.raw("GET", path)
+    assert answer.headers["X-Total-Count"] == str(len(answer.json()["data"]))
+    assert (await total(world, api, chat))[0] == len(answer.json()["data"])
+
+
+@pytest.mark.promise("conversations:8.1-keywords")
+@pytest.mark.parametrize(("walked", "candidates"), [(1000, 1000), (3, 1000), (3, 2)])
+async def test_words_are_found_whichever_way_they_are_looked_for(
+    api: Api, world: World, monkeypatch: pytest.MonkeyPatch, walked: int, candidates: int
+) -> None:
+    """Among the first of the list, by the indexes, and by the indexes where they name too many to hand over."""
+    monkeypatch.setattr(session_search, "WALKED", walked)
+    monkeypatch.setattr(session_search, "CANDIDATES", candidates)
+    chat, other = [(await api.chat())["id"] for _ in range(2)]
+    ids = await add_rows(world, api, chat, 8)
+    foreign = await add_rows(world, api, other, 1)
+    await world.sql(api, sessions.update().where(sessions.c.id == ids[1]).values(name="Mein Wörterbuch"))
+    for number, one in enumerate([*ids[2:5], *foreign]):
+        content = f"{number}: so viele WÖRTER, 100% _klar_"
+        values = {"tenant_id": api.tenant_id, "turn_id": one, "role": "user", "session_id": one, "position": 0}
+        await world.sql(api, messages.insert().values(values | {"content": content}))
+
+    async def found(keywords: str, **query: str) -> list[int]:
+        asked = {"keywords": keywords, **query}
+        return [ids.index(one["id"]) for one in await api.ok("GET", f"/chats/{chat}/sessions", params=asked)]
+
+    assert await found("wörter") == [4, 3, 2, 1]
+    assert await found("wörter", desc="false", page_size="2", page="2") == [3, 4]
+    assert await found("viele wörter", orderby="name") == [2, 4, 3]
+    assert await found("100%") == [4, 3, 2]
+    assert await found("10%") == await found("1___") == await found("\\") == []
+    assert await found(ids[6][8:20].upper()) == [6]
+    assert await found("viele", user_id="nobody") == []
+    first = await api.raw("GET", f"/chats/{chat}/sessions", params={"keywords": "wörter", "page_size": "3"})
+    cursor = first.headers["X-Next-Cursor"]
+    assert await found("wörter", after=cursor) == [1]
+    assert int(first.headers["X-Total-Count"]) == 4 or first.headers["X-Total-Relation"] == "gte"

@@ -1,0 +1,5 @@
+"""The whole service on a socket."""
+
+from tests.service_fixtures import chat, client, service, tenant, upstream, upstream_process
+
+__all__ = ["chat", "client", "service", "tenant", "upstream", "upstream_process"]  # fixtures, found by name

@@ -1,0 +1,70 @@
+"""Raw models for tests: what the scripted upstream is told to do stands in the question."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.llm.base import Patience
+from app.llm.entries import ModelEntry
+from routers.deps import EdgeConfig
+from tests.pg import DatabaseUrls
+from tests.service import Events, Service, scripted, served
+from tests.tasks import in_a_task
+from tests.upstream.fixtures import ScriptedUpstream
+
+
+def entries(upstream: ScriptedUpstream) -> list[ModelEntry]:
+    """Models that differ in what they can do."""
+
+    def chat(name: str, **more: Any) -> ModelEntry:
+        return ModelEntry(name=name, provider="tests", kind="chat", base_url=upstream.base_url, api_key="k", **more)
+
+    def embedding(name: str, **more: Any) -> ModelEntry:
+        more = {"dimensions": 8, **more}
+        return ModelEntry(
+            name=name, provider="tests", kind="embedding", base_url=upstream.base_url, api_key="k", **more
+        )
+
+    everything = ("tools", "json_schema", "logprobs", "n", "vision", "developer", "completions")
+    return [
+        chat("able", capabilities=everything),
+        chat("plain", capabilities=()),
+        chat("org/Ünder Model:v1", upstream_name="scripted"),
+        chat("no-key").__class__(name="no-key", provider="tests", kind="chat", base_url=upstream.base_url),
+        embedding("embed", batch=64, encoding="cl100k_base", context=100),
+        embedding("embed-cut", capabilities=("shortening",)),
+        embedding("embed-any", capabilities=("dimensions", "tokens")),
+        embedding('nan@@{"nan": true}'),
+    ]
+
+
+@pytest.fixture
+async def service(fresh_database: DatabaseUrls, upstream: ScriptedUpstream, tmp_path: Path) -> AsyncIterator[Service]:
+    """A service with raw models, whose SSE streams say `: ping` every second."""
+    patience = Patience(first_token_s=20, piece_s=20)
+    one = served(
+        fresh_database,
+        upstream,
+        tmp_path,
+        edge=EdgeConfig(ping_s=1),
+        patience=patience,
+        entries=entries(upstream),
+    )
+    async with in_a_task(one) as found:
+        yield found
+
+
+def ask(question: str = "How?", model: str = "scripted", /, **body: Any) -> dict[str, Any]:
+    """Return the body of a chat completion; words of the scripted upstream go in with `do`."""
+    directive = body.pop("do", None)
+    text = scripted(question, **directive) if directive is not None else question
+    return {"model": model, "messages": [{"role": "user", "content": text}], **body}
+
+
+async def streamed(client: httpx.AsyncClient, body: dict[str, Any], path: str = "/v1/chat/completions") -> Events:
+    """Return the whole stream."""
+    answer = await client.post(path, json=body | {"stream": True})
+    return Events(answer.status_code, answer.headers, answer.content)

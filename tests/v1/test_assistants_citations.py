@@ -1,0 +1,167 @@
+"""What an assistant's answer rests on, under `/v1` (openai.md 9)."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from app.wire.inline_markers import MarkerStream
+from tests.conftest import Tenant
+from tests.service import Service
+from tests.v1.assistants import FACTS, asked_of, chunks_of, content_of, knowing, official, says
+
+ANSWER = "Marlene lifts forty tons [ID:0], Ottilie ninety [ID: 1] [ID:99].\n```\nx = a[1] [ID:0]\n```\nThat is all."
+SHOWN = "Marlene lifts forty tons [1], Ottilie ninety [2].\n```\nx = a[1] [ID:0]\n```\nThat is all."
+
+
+@pytest.mark.promise("openai:C-01", "openai:C-02", "openai:C-05", "openai:9-reference-object", "openai:9-permalink")
+async def test_whole_answer_stream_and_helper_tell_the_same_sources(service: Service, tenant: Tenant) -> None:
+    known = await knowing(service, tenant)
+    call: dict[str, Any] = {"model": known.chat.id, "messages": says(ANSWER)}
+    async with official(service, tenant) as client:
+        raw = await client.chat.completions.with_raw_response.create(**call)
+        chunks = await chunks_of(client, **call)
+        async with client.chat.completions.stream(**call) as stream:
+            async for _ in stream:
+                pass
+            helped = await stream.get_final_completion()
+    message = raw.http_response.json()["choices"][0]["message"]
+    deltas = [one["choices"][0]["delta"] for one in chunks]
+
+    assert message["content"] == content_of(chunks) == SHOWN
+    for name in ("annotations", "reference"):
+        assert [at for at, delta in enumerate(deltas) if name in delta] == [len(deltas) - 1]
+        assert deltas[-1][name] == message[name]
+    assert "final_content" not in deltas[-1]
+    final: Any = helped.choices[0].message.to_dict()
+    assert final["content"] == SHOWN
+    assert final["annotations"] == message["annotations"]
+    assert final["reference"] == message["reference"]
+
+    spans = [one["url_citation"] for one in message["annotations"]]
+    assert [SHOWN[one["start_index"] : one["end_index"]] for one in spans] == ["[1]", "[2]"]
+    assert {one["type"] for one in message["annotations"]} == {"url_citation"}
+    reference = message["reference"]
+    assert set(reference) == {"total", "chunks", "doc_aggs"}
+    assert reference["total"] == 2
+    assert {one["content"] for one in reference["chunks"]} == set(FACTS)
+    assert set(reference["chunks"][0]) == {
+        "id", "content", "document_id", "document_name", "dataset_id", "url", "similarity", "vector_similarity",
+        "term_similarity", "positions", "image_id",
+    }  # fmt: skip
+    [counted] = reference["doc_aggs"]
+    assert (counted["doc_id"], counted["doc_name"], counted["count"]) == (known.document_id, "cranes.txt", 2)
+    for chunk, span in zip(reference["chunks"], spans, strict=True):
+        assert (span["url"], span["title"]) == (chunk["url"], "cranes.txt")
+        async with httpx.AsyncClient(headers=tenant.auth) as plain:
+            found = await plain.get(span["url"])
+        assert found.json()["data"]["content"] == chunk["content"]
+
+
+@pytest.mark.promise("openai:C-06", "openai:9-final-content")
+async def test_reference_is_left_out_or_comes_with_the_whole_answer(service: Service, tenant: Tenant) -> None:
+    known = await knowing(service, tenant)
+    call: dict[str, Any] = {"model": known.chat.id, "messages": says("Forty tons [ID:0].")}
+    async with official(service, tenant) as client:
+        without = await chunks_of(client, **call, extra_body={"reference": False})
+        whole = await client.chat.completions.create(**call, extra_body={"reference": False})
+        asked = await chunks_of(client, **call, extra_body={"reference": True})
+
+    assert "reference" not in without[-1]["choices"][0]["delta"]
+    assert len(without[-1]["choices"][0]["delta"]["annotations"]) == 1
+    assert "reference" not in whole.choices[0].message.to_dict()
+    assert len(whole.choices[0].message.annotations or ()) == 1
+    assert asked[-1]["choices"][0]["delta"]["final_content"] == "Forty tons [1]."
+
+
+@pytest.mark.promise("openai:9-late-markers")
+async def test_sources_a_model_did_not_name_stand_at_the_end(service: Service, tenant: Tenant) -> None:
+    known = await knowing(service, tenant)
+    call: dict[str, Any] = {"model": known.chat.id, "messages": says(f"I know that: {FACTS[0]}")}
+    async with official(service, tenant) as client:
+        whole = await client.chat.completions.create(**call, extra_body={"reference": True})
+        chunks = await chunks_of(client, **call)
+    message: Any = whole.choices[0].message.to_dict()
+    [cited] = message["annotations"]
+    span = cited["url_citation"]
+    marker = message["content"][span["start_index"] : span["end_index"]]
+    named = message["reference"]["chunks"][int(marker.strip("[]")) - 1]
+
+    assert content_of(chunks) == message["content"]
+    assert message["content"].endswith(marker)
+    assert named["content"] == FACTS[0]
+
+
+@pytest.mark.promise("openai:9-configured")
+async def test_without_quoting_there_are_neither_markers_nor_references(service: Service, tenant: Tenant) -> None:
+    known = await knowing(service, tenant, quote=False)
+    async with official(service, tenant) as client:
+        whole = await client.chat.completions.create(model=known.chat.id, messages=says("Forty tons."))
+    message: Any = whole.choices[0].message.to_dict()
+
+    assert message["annotations"] == []
+    assert message["reference"] == {"total": 0, "chunks": [], "doc_aggs": []}
+    assert message["content"] == "Forty tons."
+
+
+@pytest.mark.promise("openai:C-07", "openai:CC-16", "openai:3.8-plain")
+async def test_structured_answers_carry_no_markers(service: Service, tenant: Tenant) -> None:
+    known = await knowing(service, tenant)
+    schema = {"type": "object", "properties": {"tons": {"type": "integer"}, "a": {"type": "string"}}}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "load", "strict": True, "schema": schema}}
+    text = '{"tons": 40, "a": "[ID:0]"}'
+    async with official(service, tenant) as client:
+        whole = await client.chat.completions.create(model=known.chat.id, messages=says(text), response_format=form)
+        loose = await client.chat.completions.create(
+            model=known.chat.id,
+            messages=says('{"none": true}'),
+            response_format={"type": "json_object"},
+            extra_body={"dataset_ids": []},
+        )
+    sent = asked_of(service)[0]
+    message: Any = whole.choices[0].message.to_dict()
+
+    assert message["content"] == text
+    assert message["annotations"] == []
+    assert len(message["reference"]["chunks"]) == 2
+    assert sent["response_format"] == form
+    assert list(sent["response_format"]["json_schema"]["schema"]["properties"]) == ["tons", "a"]
+    assert "How to cite" not in sent["messages"][0]["content"]
+    assert loose.choices[0].message.content == '{"none": true}'  # not the assistant's words for nothing found
+
+
+@pytest.mark.promise("openai:9-any-cut")
+def test_markers_come_out_the_same_however_the_text_is_cut() -> None:
+    texts = [
+        ANSWER,
+        "`code [ID:0]` and [ID:1], ``a ` [ID:0]`` [ID:2] [ID:0]`",
+        "【ID:0】(ID: 1) [id: 0, 1] [ref 1] [1](x) [ID:",
+        "~~~\n[ID:0]\n~~~\n[ID:0]\n  ```py\n[ID:1]\n",
+        "a   [ID:7] b [ID:7]",
+    ]
+    for text in texts:
+        whole = rewritten(text, len(text))
+        for size in range(1, 9):
+            assert rewritten(text, size) == whole
+        for start, end, number in whole[1]:
+            assert whole[0][start:end] == f"[{number + 1}]"
+    assert rewritten(ANSWER, 3)[0] == SHOWN
+    assert rewritten(texts[1], 3)[0] == "`code [ID:0]` and [2], ``a ` [ID:0]`` [1]`"
+    assert rewritten(texts[2], 3)[0] == "[1][2] [1][2] [2] [1](x) [ID:"
+    assert rewritten(texts[4], 3)[0] == "a b"
+
+
+def rewritten(text: str, size: int) -> tuple[str, list[tuple[int, int, int]]]:
+    stream = MarkerStream(2)
+    shown = "".join(stream.feed(text[at : at + size]) for at in range(0, len(text), size)) + stream.flush()
+    return shown, [(one.start, one.end, one.number) for one in stream.spans]
+
+
+@pytest.mark.promise("openai:9-held-back")
+def test_only_what_may_become_a_marker_is_held_back() -> None:
+    stream = MarkerStream(2)
+
+    assert [stream.feed(piece) for piece in ("It ", "is [", "ID", ":0", "] so", ", a[1] (or", " not)")] == [
+        "It", " is", "", "", " [1] so", ", a[1] (or", " not)",
+    ]  # fmt: skip
+    assert stream.flush() == ""
