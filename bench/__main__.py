@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 from rich.console import Console
 
-from bench import documents, ingesting, memory, overhead, retrieval, scale, start
+from bench import documents, ingesting, limits, memory, overhead, passthrough, retrieval, scale, sessions, start
 from bench.figures import RESULTS, Report
 from bench.machine import Cores, choose_cores, machine_line
 from bench.processes import Died, StartFailed
@@ -21,13 +21,16 @@ def runs(size: str) -> dict[str, Run]:
     """Return the runs by name, in one of three sizes."""
     return {
         overhead.NAME: _run(partial(overhead.run, getattr(overhead, size))),
+        passthrough.NAME: _run(partial(passthrough.run, getattr(passthrough, size))),
         memory.NAME: _run(partial(memory.run, getattr(memory, size))),
         start.NAME: _run(partial(start.run, getattr(start, size))),
+        limits.NAME: _run(partial(limits.run, getattr(limits, size))),
         ingesting.NAME: _run(partial(ingesting.run, getattr(ingesting, size))),
         documents.NAME: _run(partial(documents.run, getattr(documents, size))),
         documents.INGEST_NAME: _run(partial(documents.run_ingest, getattr(documents, size))),
         retrieval.NAME: _run(partial(retrieval.run, getattr(retrieval, size))),
         scale.NAME: _run(partial(scale.run, getattr(scale, size))),
+        sessions.NAME: _run(partial(sessions.run, getattr(sessions, size))),
     }
 
 

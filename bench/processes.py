@@ -172,6 +172,7 @@ class Parley:
     postgres_core: Core = None
     port: int = field(default_factory=free_port)
     key: str = field(default_factory=lambda: f"ragflow-{secrets.token_urlsafe(32)}")
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -238,6 +239,8 @@ class Parley:
             "API_KEY": self.key,
             "RATE_LIMIT": "0",
             "MAX_STREAMS": "0",
+            "MAX_SESSION_MESSAGES": "0",
+            **self.settings,
         }
         if self.upstream_port is not None:
             base_url = f"http://127.0.0.1:{self.upstream_port}/v1"

@@ -21,6 +21,7 @@ from typing import Any
 import numpy
 from rich.console import Console
 
+from app.db.vectors import VECTOR_BUCKETS, index_name, index_statements
 from app.domain.ids import DatasetId, DocumentId, TenantId
 from app.retrieval.text_index import tsvector
 from bench import retrieval, retrieval_corpus, scale_measure, shelf
@@ -30,12 +31,8 @@ from bench.machine import Cores
 NAME = scale_measure.NAME
 _NOISE = 0.35  # length of what is added to a vector of length 1
 _CHUNKS_A_DOCUMENT = 100
-_INDEXES = ("ix_chunks_lexemes", "ix_chunks_embedding_384")  # built after the rows: minutes instead of an hour
-
-_VECTOR_INDEX = """
-    CREATE INDEX IF NOT EXISTS ix_chunks_embedding_384 ON chunks
-    USING hnsw ((embedding::halfvec(384)) halfvec_cosine_ops) WHERE dimensions = 384
-"""
+_VECTOR_INDEXES = tuple(index_name(384, bucket) for bucket in range(VECTOR_BUCKETS))
+_INDEXES = ("ix_chunks_lexemes", *_VECTOR_INDEXES)  # built after the rows: minutes instead of an hour
 
 _PIECES = """
     CREATE TABLE bench_pieces (n int PRIMARY KEY, content text, lexemes tsvector, embedding vector, tokens int);
@@ -85,7 +82,7 @@ async def load(urls: shelf.Shelf, plan: Plan, cache: Path) -> None:
     for tenant, size in plan.sizes().items():
         await _add_tenant(connection, tenant, size, pieces)
         print(f"{tenant}: {size} chunks", flush=True)
-    await connection.execute("SET maintenance_work_mem = '2GB'; SET max_parallel_maintenance_workers = 2")
+    await connection.execute("SET maintenance_work_mem = '3GB'; SET max_parallel_maintenance_workers = 2")
     for definition in definitions:
         await connection.execute(definition)
     await connection.execute("ALTER TABLE chunks RESET (autovacuum_enabled)")
@@ -97,8 +94,9 @@ async def load(urls: shelf.Shelf, plan: Plan, cache: Path) -> None:
 async def index(urls: shelf.Shelf) -> None:
     """Build the vector index as the migration has it, if it is not there."""
     connection = await shelf.superuser(urls)
-    await connection.execute("SET maintenance_work_mem = '2GB'; SET max_parallel_maintenance_workers = 2")
-    await connection.execute(_VECTOR_INDEX)
+    await connection.execute("SET maintenance_work_mem = '3GB'; SET max_parallel_maintenance_workers = 2")
+    for statement in index_statements(384):
+        await connection.execute(statement.replace("CREATE INDEX", "CREATE INDEX IF NOT EXISTS", 1))
     await connection.close()
 
 

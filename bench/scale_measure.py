@@ -30,11 +30,14 @@ _PLACES = (0, 1, 2, 3, 5, 8, 15, 40, 120, -2, -1)  # which tenants are asked, by
 _INSERT_S = 15.0
 _SIZES = """
     SELECT relname, pg_relation_size(c.oid) AS bytes FROM pg_class c
-    WHERE relname IN ('chunks', 'ix_chunks_lexemes', 'ix_chunks_embedding_384', 'ix_chunks_dataset', 'pk_chunks')
+    WHERE relname IN ('chunks', 'ix_chunks_lexemes', 'ix_chunks_dataset', 'pk_chunks')
+    UNION ALL SELECT 'vector indexes', sum(pg_relation_size(oid)) FROM pg_class
+    WHERE relkind = 'i' AND relname LIKE 'ix_chunks_embedding_384_%'
     UNION ALL SELECT 'chunks, long values', pg_relation_size(reltoastrelid) FROM pg_class WHERE relname = 'chunks'
 """
 _BARE_NEAR = """
     SELECT document_id, id FROM chunks WHERE tenant_id = $1 AND dataset_id = $1 AND is_available AND dimensions = 384
+        AND (hashtext(dataset_id) & 7) = (hashtext($1) & 7)
     ORDER BY embedding::halfvec(384) <=> $2::text::halfvec(384) LIMIT $3
 """
 _BARE_NEAR_EXACT = """
@@ -56,7 +59,7 @@ async def measure(urls: shelf.Shelf, sizes: Mapping[TenantId, int], cache: Path)
     report = Report(name=NAME, machine=machine(), settings={"chunks": sum(sizes.values()), "tenants": len(sizes)})
     database = Database(create_engine(urls.app_url, pool_size=4))
     connection = await shelf.superuser(urls)
-    if not await connection.fetchval("SELECT to_regclass('ix_chunks_embedding_384') IS NOT NULL"):
+    if not await connection.fetchval("SELECT to_regclass('ix_chunks_embedding_384_7') IS NOT NULL"):
         raise RuntimeError("the vector index is not there: `python -m bench.scale index FOLDER` builds it")
     retriever = Retriever(database, retrieval.catalogue(model))
     try:

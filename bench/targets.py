@@ -37,14 +37,19 @@ def direct(name: str, port: int, *, pieces: int, gap_ms: float, is_stream: bool 
     )
 
 
-def service(parley: Parley, chat_id: str, *, pieces: int, gap_ms: float, is_stream: bool = True) -> Target:
-    """Ask an assistant through its OpenAI endpoint: no session, yet a stored turn."""
+def service(
+    parley: Parley, chat_id: str, *, pieces: int, gap_ms: float, first_ms: float = 0, is_stream: bool = True
+) -> Target:
+    """Ask an assistant through its OpenAI endpoint: no session, yet a stored turn.
+
+    The model waits `first_ms` before its first piece.
+    """
     return Target(
         name="service",
         port=parley.port,
         path=f"/api/v1/chats_openai/{chat_id}/chat/completions",
         dialect="openai",
-        body=_openai_body("model", pieces, gap_ms, is_stream=is_stream),
+        body=_openai_body("model", pieces, gap_ms, first_ms, is_stream=is_stream),
         expected=expected_text(pieces),
         key=parley.key,
         is_stream=is_stream,
@@ -70,12 +75,14 @@ def expected_text(pieces: int) -> str:
     return "".join(f"word{number} " for number in range(pieces))
 
 
-def _question(pieces: int, gap_ms: float) -> str:
-    return f"How do I true a wheel? @@{json.dumps({'pieces': pieces, 'gap_ms': gap_ms})}"
+def _question(pieces: int, gap_ms: float, first_ms: float = 0) -> str:
+    asked = {"pieces": pieces, "gap_ms": gap_ms} | ({"first_ms": first_ms} if first_ms else {})
+    return f"How do I true a wheel? @@{json.dumps(asked)}"
 
 
-def _openai_body(model: str, pieces: int, gap_ms: float, *, is_stream: bool) -> str:
-    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": _question(pieces, gap_ms)}]}
+def _openai_body(model: str, pieces: int, gap_ms: float, first_ms: float = 0, *, is_stream: bool) -> str:
+    question = _question(pieces, gap_ms, first_ms)
+    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": question}]}
     # The service always asks its upstream for usage; so does who asks the upstream itself.
     options: dict[str, Any] = {"stream_options": {"include_usage": True}} if is_stream else {}
     return json.dumps(body | {"stream": is_stream} | options)

@@ -11,9 +11,9 @@ from bench.__main__ import main
 KEYS = {"name", "machine", "settings", "figures", "goals", "places", "notes", "problems", "details"}
 
 
-def run(what: str, folder: Path) -> dict[str, Any]:
+def run(what: str, folder: Path, *more: str) -> dict[str, Any]:
     """Run `python -m bench <what> --tiny` and return its report."""
-    status = main([what, "--tiny", "--results", str(folder), "--json", str(folder / "all.json")])
+    status = main([what, "--tiny", "--results", str(folder), "--json", str(folder / "all.json"), *more])
     whole: dict[str, dict[str, Any]] = orjson.loads((folder / "all.json").read_bytes())
     report = whole[what]
     assert report["problems"] == [], report["details"].get("service_said")
@@ -76,9 +76,44 @@ def test_start_measures_cold_warm_and_after_a_kill(tmp_path: Path) -> None:
     assert all(0 < figure["value"] < 60 for figure in report["figures"])
 
 
+@pytest.mark.slow
+def test_limits_measures_calls_with_and_without(tmp_path: Path) -> None:
+    report = run("limits", tmp_path)
+
+    sorts = ("no key", "key", "key and limits")
+    assert names(report) >= {f"call, {name}, {word}" for name in sorts for word in ("p50", "p99")}
+    assert names(report) >= {"key and limits, p50", "limits alone, p50", "calls at once, key and limits"}
+    assert [goal["figure"] for goal in report["goals"]] == ["key and limits, p50"]
+
+
 def test_what_is_not_a_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refused:
         main(["sideways"])
 
     assert refused.value.code == 2
     assert "sideways" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_passthrough_measures_upstream_raw_and_assistant(tmp_path: Path) -> None:
+    assert names(run("passthrough", tmp_path)) >= {
+        f"{what}, {name}{word}"
+        for name in ("upstream", "raw", "assistant")
+        for what, word in (
+            ("first token, 1 stream", " p50"),
+            ("first token, 4 streams", " p99"),
+            ("token events, 16 a stream", ""),
+            ("token events, 16 a stream per processor second", ""),
+        )
+    }
+
+
+@pytest.mark.slow
+def test_sessions_measures_lists_searches_and_long_sessions(tmp_path: Path) -> None:
+    report = run("sessions", tmp_path, "--data-dir", str(tmp_path))
+
+    assert names(report) >= {
+        f"{what}, {word}"
+        for what in ("first page", "last page", "keywords, rare", "last messages of a long session")
+        for word in ("p50", "p99")
+    }
