@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,9 @@ class Api:
             DemoFailed: the server refused.
         """
         answer = self._client.request(method, path, **request)
+        while answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:  # the service says how long to wait
+            time.sleep(float(answer.headers.get("retry-after", "1")))
+            answer = self._client.request(method, path, **request)
         try:
             told: dict[str, Any] = answer.json()
         except ValueError:
