@@ -19,6 +19,7 @@ from app.ingest.retrying import RetryConfig
 from app.ingest.sweeping import Sweeper
 from app.llm.base import TokenCounter
 from app.llm.catalogue import ModelCatalogue
+from app.net.pages import PageFetcher
 from repositories.jobs import CHANNEL
 from repositories.listener import Listener
 from repositories.unit_of_work import Database
@@ -44,7 +45,9 @@ class WorkerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerParts:
-    """What a worker is built of. Without a `listener` it finds work by looking every `poll_s`."""
+    """What a worker is built of. Without a `listener` it finds work by looking every `poll_s`; without `pages` it
+    does not follow the links of documents.
+    """
 
     database: Database
     blobs: BlobStore
@@ -52,6 +55,7 @@ class WorkerParts:
     tokens: TokenCounter
     owner: str
     listener: Listener | None = None
+    pages: PageFetcher | None = None
     config: WorkerConfig = field(default_factory=WorkerConfig)
 
 
@@ -83,6 +87,7 @@ class _Worker:
                 tokens=parts.tokens,
                 retry=parts.config.retry,
                 pipeline=parts.config.pipeline,
+                pages=parts.pages,
             )
         )
         self._running: dict[str, _Running] = {}

@@ -64,6 +64,11 @@ _ADD_COUNTS = text("""
     WHERE tenant_id = :tenant AND id = :id AND deleted_at IS NULL RETURNING id
 """)
 
+_LAY_OVER_CONFIG = text("""
+    UPDATE datasets SET parser_config = parser_config || CAST(:keys AS jsonb), updated_at = clock_timestamp()
+    WHERE tenant_id = :tenant AND id = :id AND deleted_at IS NULL RETURNING parser_config
+""")
+
 _ADD_FIELDS = text("""
     UPDATE datasets SET parser_config = jsonb_set(
         parser_config, '{field_map}',
@@ -193,6 +198,12 @@ class DatasetRepository:
         """Lay `fields` over `parser_config.field_map`: the columns of parsed tables by code (knowledge.md 5.7)."""
         values = {"tenant": self._tenant_id, "id": dataset_id, "fields": orjson.dumps(dict(fields)).decode()}
         await self._connection.execute(_ADD_FIELDS, values)
+
+    async def lay_over_config(self, dataset_id: DatasetId, keys: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Replace these keys of the parser config and no others; the whole of it then, None without the dataset."""
+        values = {"tenant": self._tenant_id, "id": dataset_id, "keys": orjson.dumps(dict(keys)).decode()}
+        row = (await self._connection.execute(_LAY_OVER_CONFIG, values)).one_or_none()
+        return dict(row.parser_config) if row is not None else None
 
     async def all_ids(self) -> list[DatasetId]:
         """Return the ids of all datasets."""

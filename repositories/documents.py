@@ -64,6 +64,12 @@ _WHERE = """tenant_id = :tenant AND dataset_id = :dataset_id
     AND (CAST(:suffixes AS text[]) IS NULL OR suffix = ANY(CAST(:suffixes AS text[])))
     AND (CAST(:runs AS text[]) IS NULL OR run = ANY(CAST(:runs AS text[])))"""
 
+_PLACES = text("""
+    SELECT d.id, d.dataset_id FROM documents d
+    JOIN datasets s ON s.tenant_id = d.tenant_id AND s.id = d.dataset_id AND s.deleted_at IS NULL
+    WHERE d.tenant_id = :tenant AND d.id = ANY(CAST(:ids AS text[]))
+""")
+
 _COUNT = text(f"SELECT count(*) FROM documents WHERE {_WHERE}")  # noqa: S608 (a constant)
 
 # Times are compared in whole milliseconds: that is what clients were shown.
@@ -202,6 +208,12 @@ class DocumentRepository:
         """Return those of `document_ids` that are in the dataset, kept from others until this unit ends."""
         values = {"tenant": self._tenant_id, "dataset_id": dataset_id, "ids": list(document_ids)}
         return {DocumentId(row.id): _document(row) for row in await self._connection.execute(_LOCK, values)}
+
+    async def places(self, document_ids: Sequence[DocumentId]) -> dict[DocumentId, DatasetId]:
+        """Return the dataset of each of these documents that is there and in nobody's deleted dataset."""
+        values = {"tenant": self._tenant_id, "ids": list(document_ids)}
+        rows = await self._connection.execute(_PLACES, values)
+        return {DocumentId(row.id): DatasetId(row.dataset_id) for row in rows}
 
     async def ids(self, dataset_id: DatasetId) -> list[DocumentId]:
         """Return the ids of all documents of the dataset."""

@@ -88,7 +88,8 @@ _FIND = text(f"SELECT {_STATE} FROM jobs WHERE tenant_id = :tenant AND id = :id"
 
 _GIVE_BACK = text("""
     UPDATE jobs SET state = 'queued', owner = NULL, lease_until = NULL, error = :error, fence = fence + 1,
-        attempts = attempts - :attempts, run_after = clock_timestamp() + make_interval(secs => :delay_s)
+        attempts = CASE WHEN CAST(:is_fresh AS boolean) THEN 0 ELSE attempts - :attempts END,
+        run_after = clock_timestamp() + make_interval(secs => :delay_s)
     WHERE tenant_id = :tenant AND id = :id AND state = 'running' AND fence = :fence RETURNING id
 """)
 
@@ -184,9 +185,16 @@ class JobRepository:
             raise LeaseLost(job.id)
 
     async def give_back(
-        self, job: ClaimedJob, *, delay_s: float = 0.0, error: str | None = None, counts: bool = True
+        self,
+        job: ClaimedJob,
+        *,
+        delay_s: float = 0.0,
+        error: str | None = None,
+        counts: bool = True,
+        is_fresh: bool = False,
     ) -> None:
-        """Queue the job again, to be run after `delay_s`. Without `counts` this attempt is as if it never was.
+        """Queue the job again, to be run after `delay_s`. Without `counts` this attempt is as if it never was;
+        with `is_fresh` all attempts are.
 
         Raises:
             LeaseLost: it is not ours any more; nothing was written.
@@ -197,6 +205,7 @@ class JobRepository:
             "fence": job.fence,
             "error": error,
             "attempts": 0 if counts else 1,
+            "is_fresh": is_fresh,
             "delay_s": delay_s,
         }
         if (await self._connection.execute(_GIVE_BACK, values)).first() is None:

@@ -13,14 +13,6 @@ from routers.deps import OrjsonResponse
 from routers.downloads import Stretch, disposition, wanted_stretch
 
 _SUBTYPE = re.compile(r"[a-z0-9]{1,32}")
-_PICTURES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"BM", "image/bmp"),
-    (b"II*\x00", "image/tiff"),
-    (b"MM\x00*", "image/tiff"),
-)
 
 
 async def _blobs(request: Request) -> BlobStore:
@@ -66,10 +58,3 @@ def file_media_type(file: File) -> str:
     if _SUBTYPE.fullmatch(extension) is None:
         return "application/octet-stream"
     return f"{'image' if file.type == DocumentType.VISUAL else 'application'}/{extension}"
-
-
-def picture_media_type(data: bytes) -> str:
-    """Return the media type of a picture by its first bytes."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    return next((kind for begin, kind in _PICTURES if data.startswith(begin)), "application/octet-stream")

@@ -27,7 +27,9 @@ _PAGE_MOST = 2**31
 
 async def _editor(request: Request, caller: Caller, database: DatabaseDep) -> ChunkEditor:
     state = request.app.state
-    return ChunkEditor(database, state.catalogue, state.tokens, tenant_id=caller.tenant_id, key_id=caller.key_id)
+    return ChunkEditor(
+        database, state.catalogue, state.tokens, state.blobs, tenant_id=caller.tenant_id, key_id=caller.key_id
+    )
 
 
 Editor = Annotated[ChunkEditor, Depends(_editor)]

@@ -1,12 +1,9 @@
 """Routes of documents: upload, list, download, change, delete; parse and stop."""
 
-from collections.abc import Sequence
-from functools import partial
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Body, Query, Request, Response
-from starlette.datastructures import UploadFile
 
 from app.domain.datasets import RUN_DIGITS, DocumentFilter, RunState
 from app.domain.errors import BadArgument, Invalid, NotTakenIn, WrongType
@@ -14,50 +11,49 @@ from app.domain.ids import DatasetId, DocumentId
 from app.retrieval.metadata import MetadataFilter, read_filter
 from app.services import documents as service
 from app.services.document_changes import DocumentChanges
-from app.services.file_names import check_name, clean_name
+from app.services.ingesting import ingest
 from app.services.metadata import find_by_condition
 from app.services.parsing import start_parsing, stop_parsing
-from app.services.uploads import IncomingFile, UploadCall, Uploads
+from app.services.uploads import UploadCall, Uploads
 from app.wire import knowledge
 from app.wire.envelope import success
 from repositories.documents import ORDERINGS
 from routers.blobs import Blobs
 from routers.deps import Caller, DatabaseDep, Edge, KeyedRoute, OrjsonResponse, Unit, route_name
 from routers.downloads import send_document
-from routers.responses import ERRORS
-from routers.uploads import pieces_of, uploaded_files
+from routers.incoming_documents import FORM, UploadKind, incoming
+from routers.responses import ERRORS, UPLOADED
 from schemas.bodies import UrlText
-from schemas.documents import DocumentDeletion, DocumentUpdate, ParseBody
+from schemas.documents import DocumentDeletion, DocumentUpdate, IngestBody, ParseBody
 
 router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["documents"], responses=ERRORS)
 
 _MOST = 2**62  # Postgres counts rows in 64 bits
 _PAGE_MOST = 2**31
 _UNSUPPORTED = "This type of file has not been supported yet!"
-_FORM = {
-    "requestBody": {
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
-                    "required": ["file"],
-                }
-            }
-        }
-    }
-}
 
 
-@router.post("/datasets/{dataset_id}/documents", openapi_extra=_FORM)
+@router.post("/datasets/{dataset_id}/documents", openapi_extra=FORM, responses=UPLOADED)
 async def upload_documents(
-    request: Request, dataset_id: UrlText, caller: Caller, database: DatabaseDep, blobs: Blobs, edge: Edge
+    request: Request,
+    dataset_id: UrlText,
+    caller: Caller,
+    database: DatabaseDep,
+    blobs: Blobs,
+    edge: Edge,
+    kind: Annotated[UploadKind, Query(alias="type")] = "local",
 ) -> Response:
-    """Upload files, each a part named `file`; parse them afterwards. Takes an `Idempotency-Key`."""
+    """Upload files, each a part named `file`; parse them afterwards. Takes an `Idempotency-Key`.
+
+    `type=web` takes the page at the form's `url` instead, `type=empty` makes a document without bytes.
+    """
     key = _idempotency_key(request)
-    async with uploaded_files(request, edge) as files:
-        done = await Uploads(database, blobs, caller.tenant_id, DatasetId(dataset_id)).take(
-            _incoming(files),
+    uploads = Uploads(database, blobs, caller.tenant_id, DatasetId(dataset_id))
+    if kind == "web":
+        await uploads.check_target()  # nothing is fetched for nobody's dataset
+    async with incoming(request, edge, kind) as files:
+        done = await uploads.take(
+            files,
             at_most=edge.upload_max_bytes,
             render=knowledge.document,
             call=UploadCall(key=key, key_id=caller.key_id, route=route_name(request)) if key is not None else None,
@@ -73,14 +69,6 @@ def _idempotency_key(request: Request) -> str | None:
     if key is not None and not 1 <= len(key) <= 255:
         raise Invalid("Idempotency-Key must have 1 to 255 characters.")
     return key
-
-
-def _incoming(files: Sequence[UploadFile]) -> list[IncomingFile]:
-    if not files:
-        raise BadArgument("No file part!")
-    for file in files:
-        check_name(file.filename or "")
-    return [IncomingFile(name=clean_name(file.filename or ""), pieces=partial(pieces_of, file)) for file in files]
 
 
 @router.get("/datasets/{dataset_id}/documents")
@@ -234,6 +222,15 @@ async def parse_documents(
     """Parse documents, as `POST …/chunks`; the answer tells how many."""
     done = await start_parsing(database, caller.tenant_id, DatasetId(dataset_id), _needed_ids(body))
     return success(_counted(done))
+
+
+@router.post("/documents/ingest")
+async def ingest_documents(
+    caller: Caller, database: DatabaseDep, body: Annotated[IngestBody | None, Body()] = None
+) -> dict[str, Any]:
+    """Parse documents of any of the tenant's datasets, or stop parsing them (`run` 2)."""
+    await ingest(database, caller.tenant_id, body.sent() if body is not None else {})
+    return success(data=True)
 
 
 @router.delete("/datasets/{dataset_id}/chunks")

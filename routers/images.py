@@ -3,8 +3,9 @@
 from fastapi import APIRouter, Response
 
 from app.ingest.blobs import BlobMissing
+from app.ingest.images import picture_media_type
 from app.services.images import find_image, image_missing
-from routers.blobs import Blobs, picture_media_type
+from routers.blobs import Blobs
 from routers.deps import Caller, DatabaseDep, KeyedRoute
 from routers.responses import ERRORS
 from schemas.bodies import UrlText
@@ -27,4 +28,4 @@ async def get_image(image_id: UrlText, caller: Caller, database: DatabaseDep, bl
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "X-Content-Type-Options": "nosniff",
     }
-    return Response(data, media_type=picture_media_type(data), headers=headers)
+    return Response(data, media_type=picture_media_type(data) or "application/octet-stream", headers=headers)

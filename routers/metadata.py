@@ -6,13 +6,15 @@ from fastapi import APIRouter, Body
 
 from app.domain.errors import Invalid, WrongType
 from app.domain.ids import DatasetId, DocumentId
+from app.services import metadata_config
 from app.services.document_status import switch_documents
 from app.services.metadata import read_update, summarise, update_metadata
+from app.wire import knowledge
 from app.wire.envelope import success
 from routers.deps import KeyedRoute, Unit
 from routers.responses import ERRORS
 from schemas.bodies import UrlText
-from schemas.documents import MetadataBody, StatusBody
+from schemas.documents import MetadataBody, MetadataConfigBody, StatusBody
 
 router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["documents"], responses=ERRORS)
 
@@ -36,6 +38,31 @@ async def change_metadata(
     wanted = read_update(body.sent() if body is not None else {})
     done = await update_metadata(unit, DatasetId(dataset_id), wanted)
     return success({"updated": done.updated, "matched_docs": done.matched})
+
+
+@router.get("/datasets/{dataset_id}/metadata/config")
+async def show_metadata_config(dataset_id: UrlText, unit: Unit) -> dict[str, Any]:
+    """Tell which metadata the dataset's new documents are to have."""
+    return success(await metadata_config.dataset_config(unit, DatasetId(dataset_id)))
+
+
+@router.put("/datasets/{dataset_id}/metadata/config")
+async def change_metadata_config(
+    dataset_id: UrlText, unit: Unit, body: Annotated[MetadataConfigBody | None, Body()] = None
+) -> dict[str, Any]:
+    """Set which metadata documents that are uploaded from now on are to have."""
+    sent = body.sent() if body is not None else {}
+    return success(await metadata_config.change_dataset_config(unit, DatasetId(dataset_id), sent))
+
+
+@router.put("/datasets/{dataset_id}/documents/{document_id}/metadata/config")
+async def change_document_metadata_config(
+    dataset_id: UrlText, document_id: UrlText, unit: Unit, body: Annotated[MetadataConfigBody | None, Body()] = None
+) -> dict[str, Any]:
+    """Set which metadata one document is to have when it is parsed next."""
+    sent = body.sent() if body is not None else {}
+    changed = await metadata_config.change_document_config(unit, DatasetId(dataset_id), DocumentId(document_id), sent)
+    return success(knowledge.document(changed))
 
 
 @router.patch("/datasets/{dataset_id}/documents/metadatas")

@@ -56,7 +56,8 @@ class ParseHints:
     `method` is the chunk method. `layout` is `layout_recognize`: "Plain Text" (in any case) takes the text layer of a
     PDF as lines, without headings, tables and OCR. `pages` are ranges of a PDF to read, counted from 1, both ends
     included; none = all. `page_pictures` asks for an image of each page, as the `picture` of the page's first block.
-    `ocr` = read pictures and scanned pages, where the program for it is installed.
+    `ocr` = read pictures and scanned pages, where the program for it is installed. `links` asks for the addresses
+    that a DOCX or PDF links to.
     """
 
     method: str = "naive"
@@ -64,3 +65,4 @@ class ParseHints:
     pages: tuple[tuple[int, int], ...] = ()
     page_pictures: bool = False
     ocr: bool = True
+    links: bool = False

@@ -72,7 +72,7 @@ class DatasetJobs:
         """
         started = time.monotonic()
         if job.attempts > self._retry.attempts:
-            await self._fail(job, ABANDONED.format(self._retry.attempts))
+            await self._give_up(job, "Its worker ended again and again.")
             return
         run = await self._begin(job)
         if run is None:
@@ -115,12 +115,22 @@ class DatasetJobs:
 
     async def _retry_later(self, job: ClaimedJob, reason: str) -> None:
         if job.attempts >= self._retry.attempts:
-            await self._fail(job, f"{reason} {ABANDONED.format(self._retry.attempts)}")
+            await self._give_up(job, reason)
             return
         delay_s = self._retry.backoff_s * 2 ** (job.attempts - 1)
         async with self._database.unit(job.tenant_id) as unit:
             await unit.jobs.report(job, progress=0.0, line=log_line(f"{reason} Trying again in {delay_s:g}s."))
             await unit.jobs.give_back(job, delay_s=delay_s, error=reason)
+
+    async def _give_up(self, job: ClaimedJob, reason: str) -> None:
+        """Fail, or rest and begin again where nothing may stay undone."""
+        rest_s = self._retry.rest_s
+        if rest_s is None:
+            await self._fail(job, f"{reason} {ABANDONED.format(self._retry.attempts)}")
+            return
+        async with self._database.unit(job.tenant_id) as unit:
+            await unit.jobs.report(job, progress=0.0, line=log_line(f"{reason} Beginning again in {rest_s:g}s."))
+            await unit.jobs.give_back(job, delay_s=rest_s, error=reason, is_fresh=True)
 
 
 def log_line(text: str) -> str:

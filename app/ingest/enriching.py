@@ -5,7 +5,7 @@ The seam only: the real enrichers live in modules of their own and are handed to
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.domain.contents import ContentsEntry
 from app.domain.datasets import Document, NewChunk
@@ -55,6 +55,13 @@ class Enricher(Protocol):
         """
         ...
 
+    async def metadata(self, document: Document, chunks: Sequence[NewChunk], *, report: Report) -> Mapping[str, Any]:
+        """Return the metadata that the parser config asks to be read out of the document; `{}` when it asks for none.
+
+        Raises as `enrich`.
+        """
+        ...
+
 
 class PlainEnricher:
     """Adds nothing."""
@@ -79,3 +86,13 @@ class PlainEnricher:
     ) -> list[ContentsEntry] | None:
         """Make none."""
         return None
+
+    async def metadata(
+        self,
+        document: Document,  # noqa: ARG002
+        chunks: Sequence[NewChunk],  # noqa: ARG002
+        *,
+        report: Report,  # noqa: ARG002
+    ) -> Mapping[str, Any]:
+        """Read none."""
+        return {}

@@ -9,6 +9,14 @@ from app.domain.ids import ChunkId, DatasetId, DocumentId, TenantId
 from app.ingest.blobs import blob_key
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_MEDIA_TYPES = (
+    (_PNG, "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"BM", "image/bmp"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+)
 _JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 
 
@@ -43,3 +51,10 @@ def image_size(data: bytes) -> tuple[int, int]:
             return int(width), int(height)
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return 0, 0
+
+
+def picture_media_type(data: bytes) -> str | None:
+    """Return the media type of a picture by its first bytes; None for what is none."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for begin, kind in _MEDIA_TYPES if data.startswith(begin)), None)

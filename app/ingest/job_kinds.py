@@ -19,12 +19,15 @@ from app.ingest.retrying import RetryConfig
 from app.ingest.session_removal import SessionRemoval
 from app.llm.base import TokenCounter
 from app.llm.catalogue import ModelCatalogue
+from app.net.pages import PageFetcher
 from repositories.jobs import CHANNEL, DELETE_DATASET, DELETE_SESSIONS, GRAPH, GRAPH_REFRESH, PARSE, RAPTOR, RENAME
 from repositories.stray_blobs import UPLOAD_GRACE_S
 from repositories.unit_of_work import Database
 
 DELETION_ATTEMPTS = 10
-"""A deletion is tried for most of an hour: what it leaves behind, nobody sees and nobody could ask for again."""
+DELETION_REST_S = 3600.0
+"""A deletion is tried ten times within most of an hour, then rests for one and begins again, until it is done: what it
+leaves behind, nobody sees and nobody could ask for again."""
 
 
 class JobHandler(Protocol):
@@ -49,10 +52,12 @@ class JobParts:
     tokens: TokenCounter
     retry: RetryConfig = field(default_factory=RetryConfig)
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
+    pages: PageFetcher | None = None
 
 
 def job_handlers(parts: JobParts) -> Mapping[str, JobHandler]:
     """Return who runs each kind of job."""
+    deletions = replace(parts.retry, attempts=DELETION_ATTEMPTS, rest_s=DELETION_REST_S)
     return {
         PARSE: ParseJobs(
             database=parts.database,
@@ -63,16 +68,17 @@ def job_handlers(parts: JobParts) -> Mapping[str, JobHandler]:
                 config=parts.pipeline,
                 enricher=ModelEnricher(parts.database, parts.catalogue, parts.tokens),
                 announce=announcing(parts.database),
+                pages=parts.pages,
             ),
             retry=parts.retry,
         ),
         DELETE_DATASET: DatasetJobs(
             parts.database,
             DatasetDeleting(parts.blobs),
-            retry=replace(parts.retry, attempts=DELETION_ATTEMPTS),
+            retry=deletions,
             may_be_deleted=True,
         ),
-        DELETE_SESSIONS: SessionRemoval(parts.database, retry=replace(parts.retry, attempts=DELETION_ATTEMPTS)),
+        DELETE_SESSIONS: SessionRemoval(parts.database, retry=deletions),
         RENAME: RenameJobs(parts.database, parts.catalogue, retry=parts.retry),
         RAPTOR: DatasetJobs(parts.database, RaptorWork(parts.catalogue, parts.tokens), retry=parts.retry),
         GRAPH: DatasetJobs(

@@ -128,6 +128,9 @@ class ParseJobs:
                 raise LeaseLost(job.id)
             await unit.sections.replace(document.id, built.sections)
             await unit.contents.keep(document.id, built.contents)
+            held = locked[document.id].meta_fields
+            if (fields := {**built.metadata, **held, **built.built_in}) != held:
+                await unit.document_metadata.replace({document.id: fields})
             chunks, tokens = await unit.chunks.add(work.dataset_id, document.id, built.chunks)
             if not locked[document.id].is_enabled:
                 await unit.document_contents.switch_chunks([document.id], is_available=False)

@@ -5,13 +5,14 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import anyio
+import anyio.to_thread
 
 from app.domain.contents import ContentsEntry
 from app.domain.datasets import Document, NewChunk
 from app.domain.documents import ParseFailed
 from app.domain.models import ChatMessage, GenerationOptions
 from app.domain.retrieval import ModelCall
-from app.ingest import keywords, questions, tagging, toc, vision
+from app.ingest import keywords, metadata_fields, questions, tagging, toc, vision
 from app.ingest.answers import distinct
 from app.ingest.asking import Asker
 from app.ingest.cutting import cut
@@ -91,6 +92,19 @@ class ModelEnricher:
             levels += toc.read_levels(await _ask(asker, toc.levels_prompt(batch)), len(batch))
         await report(1.0, f"The table of contents has {len(named)} headings.")
         return toc.contents(named, levels, [chunk.id for chunk in chunks])
+
+    async def metadata(self, document: Document, chunks: Sequence[NewChunk], *, report: Report) -> Mapping[str, Any]:
+        """Ask for the fields of `metadata`, from the beginning of the document on. See `Enricher`."""
+        fields = metadata_fields.wanted_fields(document.parser_config)
+        if not fields:
+            return {}
+        asker = self._asker(document, "metadata")
+        text = await anyio.to_thread.run_sync(
+            self._fitting, "\n\n".join(chunk.content for chunk in chunks), asker, abandon_on_cancel=True
+        )
+        values = metadata_fields.read_values(await _ask(asker, metadata_fields.metadata_prompt(text, fields)), fields)
+        await report(1.0, f"Metadata: {len(values)} of {len(fields)} fields were found.")
+        return values
 
     def _steps(self, document: Document, chunks: Sequence[EnrichedChunk]) -> list[Step]:
         config = document.parser_config

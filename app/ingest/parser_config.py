@@ -78,6 +78,7 @@ class CutSettings:
     layout_recognize: str = "DeepDOC"
     pages: tuple[tuple[int, int], ...] = ()
     task_page_size: int | None = None
+    analyze_hyperlink: bool = False
 
     def has_page(self, page: int) -> bool:
         """Tell whether this page is wanted."""
@@ -100,6 +101,7 @@ def read_settings(method: str, parser_config: Mapping[str, Any]) -> CutSettings:
         layout_recognize=layout if isinstance(layout, str) and layout.strip() else default.layout_recognize,
         pages=_page_ranges(parser_config.get("pages")),
         task_page_size=size if _is_int(size) and size >= 1 else None,
+        analyze_hyperlink=parser_config.get("analyze_hyperlink") is True,
     )
 
 

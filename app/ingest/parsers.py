@@ -41,6 +41,7 @@ _VIDEO_WORDS = """
 mpg mpeg avi rm rmvb mov wmv asf dat asx wvx mpe mpa mp4 mkv
 """
 _VIDEO = frozenset(_VIDEO_WORDS.split())
+_PICTURES_INSIDE = frozenset(["docx", "pptx", "odt", "odp", "epub"])  # whose readers leave pictures unread
 _INSIDE_ONLY = {"tiff": "tif", "bmp": "ico", "yaml": "yml", "markdown": "md", "log": "txt", "tsv": "csv", "text": "txt"}
 
 
@@ -81,6 +82,10 @@ def _parse(
     read = cast(Callable[[Source], ParsedDocument], getattr(importlib.import_module(module), name))
     try:
         document = read(source)
+        if document.pictures and suffix(filename) in _PICTURES_INSIDE and not is_inside:
+            from app.ingest.formats.pictures_inside import read_pictures
+
+            document = read_pictures(document, source)
     except RecursionError as error:
         raise ParseFailed(f"{filename} nests deeper than is read.") from error
     if document.blocks or document.attachments:

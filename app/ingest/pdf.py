@@ -14,6 +14,7 @@ from app.ingest.formats.source import Source
 from app.ingest.markdown_blocks import markdown_blocks
 from app.ingest.native import ReadTooLong, read_native
 from app.ingest.pdf_bookmarks import place_bookmarks, read_bookmarks
+from app.ingest.pdf_links import read_links
 from app.ingest.pdf_pages import PageLook, draw_pages, first_page, read_scanned, subset
 
 _WORDS = re.compile(r"\w+")
@@ -68,6 +69,7 @@ def parse_pdf(source: Source) -> ParsedDocument:
             pictures=pictures,
             notes=(*late, *read.notes, *drawn_notes),
             thumbnail=None if source.is_inside else first_page(document, source.caps.pictures),
+            links=read_links(document, work.numbers) if source.hints.links else (),
         )
     finally:
         document.close()

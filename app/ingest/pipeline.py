@@ -8,31 +8,34 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
+from typing import Any
 
 import anyio.to_thread
 
 from app.domain.contents import ContentsEntry
 from app.domain.datasets import Document, NewChunk, StoredSection
 from app.domain.documents import OutlineSection, ParsedDocument, ParseFailed, RawChunk
-from app.domain.ids import SectionId, TenantId, new_id
+from app.domain.ids import SectionId, new_id
 from app.domain.retrieval import ModelCall
 from app.ingest.blobs import BlobStore
 from app.ingest.chunking import chunk_id
 from app.ingest.embedding import ChunkEmbedder, embedded_text, gathered, name_share
 from app.ingest.enriching import EnrichedChunk, Enricher, PlainEnricher, Report
-from app.ingest.images import image_key, thumbnail_name
 from app.ingest.indexing import index_chunks
+from app.ingest.linked_pages import linked_pages
+from app.ingest.metadata_fields import built_in
 from app.ingest.methods.attachments import with_attachments
 from app.ingest.methods.base import Cut, Source
 from app.ingest.methods.registry import Method, check_file, hints_of, method_of, page_steps
 from app.ingest.outline import outline
 from app.ingest.parser_config import CutSettings, read_settings
+from app.ingest.picture_store import Announce, PictureStore
 from app.ingest.sandbox import SandboxLimits, parse_in_child
 from app.ingest.section_ids import match_sections
 from app.llm.base import EmbeddingModel, TokenCounter
+from app.net.pages import PageFetcher
 
-__all__ = ["Built", "Pipeline", "PipelineConfig", "Report", "gathered"]
+__all__ = ["Announce", "Built", "Pipeline", "PipelineConfig", "Report", "gathered"]
 
 _PARSED, _CUT, _ENRICHED, _EMBEDDED = 0.2, 0.3, 0.5, 0.9  # how far each step gets
 _MOST_NOTES = 50
@@ -56,7 +59,8 @@ class Built:
     """A document as it will be stored; its pictures are stored already.
 
     `thumbnail` is the document's new thumbnail, empty for none. `field_map` belongs into the dataset's parser config
-    when it is not empty (knowledge.md 5.7).
+    when it is not empty (knowledge.md 5.7). `metadata` was read by a model and gives way to what the document has
+    already; `built_in` does not.
     """
 
     sections: list[StoredSection]
@@ -64,6 +68,8 @@ class Built:
     thumbnail: str = ""
     field_map: Mapping[str, str] = field(default_factory=dict[str, str])
     contents: list[ContentsEntry] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    built_in: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +79,10 @@ class _CutFile:
     cut: Cut
 
 
-class Announce(Protocol):
-    """Notes blobs before they are written, so that they go again if nothing comes to name them."""
-
-    async def __call__(self, tenant_id: TenantId, keys: Sequence[str]) -> None:
-        """Note `keys` of a tenant."""
-        ...
-
-
 class Pipeline:
-    """Builds what is stored of a document. `announce` is told of pictures before their bytes are written."""
+    """Builds what is stored of a document. `announce` is told of pictures before their bytes are written; `pages`
+    fetches what documents link to, and without it links are not followed.
+    """
 
     def __init__(
         self,
@@ -92,9 +92,11 @@ class Pipeline:
         config: PipelineConfig | None = None,
         enricher: Enricher | None = None,
         announce: Announce | None = None,
+        pages: PageFetcher | None = None,
     ) -> None:
         self._blobs = blobs
-        self._announce = announce
+        self._pages = pages
+        self._pictures = PictureStore(blobs, announce)
         self._tokens = tokens
         self._config = config or PipelineConfig()
         self._enricher = enricher or PlainEnricher()
@@ -121,11 +123,11 @@ class Pipeline:
         settings = read_settings(method.name, document.parser_config)
         check_file(method, document.name)
         parsed = await self._parse(document, method, settings, report)
-        thumbnail = await self._store_thumbnail(document, parsed)
+        thumbnail = await self._pictures.keep_thumbnail(document, parsed.thumbnail)
         made = await self._cut(document, parsed, method, settings, old_sections, language)
         await _tell(made.cut.notes, report, _PARSED)
         if not made.chunks:
-            return Built(sections=made.sections, chunks=[], thumbnail=thumbnail)
+            return Built(sections=made.sections, chunks=[], thumbnail=thumbnail, built_in=built_in(document))
         await report(_CUT, f"Generate {len(made.chunks)} chunks.")
         enriched = await self._enrich(document, made.chunks, parsed, report, calls)
         embedder = ChunkEmbedder(
@@ -138,14 +140,17 @@ class Pipeline:
         )
         vectors = await _embed(document, embedder, enriched, report)
         chunks = await self._index(document, made.sections, enriched, vectors)
-        await self._store_pictures(document, chunks, enriched)
+        await self._pictures.keep(document, chunks, enriched)
         contents = await self._contents(document, chunks, report)
+        metadata = await self._enricher.metadata(document, chunks, report=partial(_after_embedding, report))
         return Built(
             sections=made.sections,
             chunks=chunks,
             thumbnail=thumbnail,
             field_map=made.cut.field_map,
             contents=contents,
+            metadata=metadata,
+            built_in=built_in(document),
         )
 
     async def _parse(self, document: Document, method: Method, settings: CutSettings, report: Report) -> ParsedDocument:
@@ -155,7 +160,7 @@ class Pipeline:
                 hints = hints_of(method, settings)
                 parsed = await parse_in_child(path, document.name, self._config.sandbox, hints)
         if method.takes_attachments:
-            parsed = with_attachments(parsed)
+            parsed = with_attachments(await self._with_linked(parsed))
         elif parsed.attachments:
             names = ", ".join(attached.name for attached in parsed.attachments)
             parsed = replace(parsed, notes=(*parsed.notes, f"Left out by this chunk method: {names}."))
@@ -167,6 +172,13 @@ class Pipeline:
         await _tell(parsed.notes, report, _PARSED)
         await report(_PARSED, f"Parsing done: {len(blocks)} blocks.")
         return parsed
+
+    async def _with_linked(self, parsed: ParsedDocument) -> ParsedDocument:
+        """Links are there where the parser config asks for the pages behind them."""
+        if not parsed.links or self._pages is None:
+            return parsed
+        linked, notes = await linked_pages(parsed.links, self._pages, self._config.sandbox)
+        return replace(parsed, attachments=(*parsed.attachments, *linked), notes=(*parsed.notes, *notes))
 
     async def _cut(
         self,
@@ -235,10 +247,7 @@ class Pipeline:
     async def _contents(
         self, document: Document, chunks: Sequence[NewChunk], report: Report
     ) -> list[ContentsEntry] | None:
-        async def tell(_: float, text: str) -> None:
-            await report(_EMBEDDED, text)
-
-        return await self._enricher.contents(document, chunks, report=tell)
+        return await self._enricher.contents(document, chunks, report=partial(_after_embedding, report))
 
     async def _index(
         self,
@@ -254,29 +263,6 @@ class Pipeline:
             work = partial(index_chunks, document, sections, chunks[start:end], vectors[start:end], self._tokens)
             made += await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
         return made
-
-    async def _store_pictures(
-        self, document: Document, chunks: Sequence[NewChunk], enriched: Sequence[EnrichedChunk]
-    ) -> None:
-        pictures = {
-            image_key(document.tenant_id, document.dataset_id, chunk.id): source.picture.data
-            for chunk, source in zip(chunks, enriched, strict=True)
-            if source.picture is not None
-        }
-        await self._put(document, pictures)
-
-    async def _put(self, document: Document, blobs: Mapping[str, bytes]) -> None:
-        if blobs and self._announce is not None:
-            await self._announce(document.tenant_id, list(blobs))
-        for key, data in blobs.items():
-            await self._blobs.put(key, data)
-
-    async def _store_thumbnail(self, document: Document, parsed: ParsedDocument) -> str:
-        if parsed.thumbnail is None:
-            return ""
-        name = thumbnail_name(document.id)
-        await self._put(document, {image_key(document.tenant_id, document.dataset_id, name): parsed.thumbnail})
-        return name
 
 
 async def _embed(
@@ -294,6 +280,10 @@ async def _embed(
     vectors = await embedder.embed(document.name, texts, share=share, on_batch=on_batch)
     await report(_EMBEDDED, f"Embedding chunks ({time.monotonic() - started:.2f}s)")
     return vectors
+
+
+async def _after_embedding(report: Report, _: float, text: str) -> None:
+    await report(_EMBEDDED, text)
 
 
 async def _tell(notes: Sequence[str], report: Report, progress: float) -> None:

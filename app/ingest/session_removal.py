@@ -48,8 +48,11 @@ class SessionRemoval:
             return gone
 
     async def _retry_later(self, job: ClaimedJob) -> None:
-        reason = "Something went wrong."
+        reason, rest_s = "Something went wrong.", self._retry.rest_s
         async with self._database.unit(job.tenant_id) as unit:
+            if job.attempts >= self._retry.attempts and rest_s is not None:
+                await unit.jobs.give_back(job, delay_s=rest_s, error=reason, is_fresh=True)
+                return
             if job.attempts >= self._retry.attempts:
                 reason = f"{reason} {ABANDONED.format(self._retry.attempts)}"
                 await unit.jobs.report(job, progress=-1.0, line=log_line(f"[ERROR]{reason}"))

@@ -17,6 +17,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from app.domain.errors import UpstreamFailed, UpstreamTimeout
 from app.net.deadline import Deadline
+from app.net.public import public_socket
 
 
 class UpstreamUnreachable(UpstreamFailed):
@@ -39,6 +40,7 @@ class HttpConfig:
     max_connections: int = 2000  # never None: httpx-aiohttp would then keep aiohttp's default of 100
     max_answer_bytes: int = 64 << 20
     user_agent: str = "parley"
+    is_public_only: bool = False  # no connection to this machine, its network, or anything but the public internet
 
 
 class Answer:
@@ -196,7 +198,7 @@ def _parsed(url: str) -> httpx.URL:
 
 
 def _new_transport(config: HttpConfig) -> AiohttpTransport:
-    """Build the one transport of the house: the seam where it is chosen and addresses could be checked."""
+    """Build the one transport of the house: where it is chosen, and where addresses are checked if they are to be."""
     tls = ssl.create_default_context()  # the machine's roots, SSL_CERT_FILE included
     tls.load_verify_locations(certifi.where())
 
@@ -204,7 +206,10 @@ def _new_transport(config: HttpConfig) -> AiohttpTransport:
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_reuseconn.append(_note_reuse)
         connector = aiohttp.TCPConnector(
-            limit=config.max_connections, keepalive_timeout=config.keepalive_expiry_s, ssl=tls
+            limit=config.max_connections,
+            keepalive_timeout=config.keepalive_expiry_s,
+            ssl=tls,
+            socket_factory=public_socket if config.is_public_only else None,
         )
         return aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[tracing], read_bufsize=1 << 18

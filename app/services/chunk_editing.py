@@ -16,8 +16,10 @@ from app.domain.datasets import Dataset, Document, StoredChunk
 from app.domain.errors import Conflict, Invalid, Missing
 from app.domain.ids import ChunkId, DatasetId, DocumentId, KeyId, TenantId
 from app.domain.retrieval import ModelCall
+from app.ingest.blobs import BlobStore
 from app.ingest.chunking import chunk_id
 from app.ingest.embedding import ChunkEmbedder, blend, embedded_text, gathered, name_share, without_table_tags
+from app.ingest.images import image_id, image_key
 from app.ingest.methods.qa import labelled
 from app.llm.base import TokenCounter
 from app.llm.catalogue import ModelCatalogue
@@ -25,6 +27,7 @@ from app.retrieval.text_index import tsvector
 from app.services.chunk_fields import ChunkFields, read_addition, read_change
 from app.services.chunks import document_missing, own_document
 from repositories.chunk_edits import ChangedChunk, PutChunk
+from repositories.stray_blobs import UPLOAD_GRACE_S
 from repositories.unit_of_work import Database
 
 _TRIES = 5
@@ -51,6 +54,7 @@ class ChunkEditor:
         database: Database,
         catalogue: ModelCatalogue,
         tokens: TokenCounter,
+        blobs: BlobStore,
         *,
         tenant_id: TenantId,
         key_id: KeyId,
@@ -58,6 +62,7 @@ class ChunkEditor:
         self._database = database
         self._catalogue = catalogue
         self._tokens = tokens
+        self._blobs = blobs
         self._tenant_id = tenant_id
         self._key_id = key_id
 
@@ -77,12 +82,14 @@ class ChunkEditor:
         calls: list[ModelCall] = []
         vector = await self._vector(dataset, document, embedded_text(content, fields.questions or ()), calls)
         put = await anyio.to_thread.run_sync(self._put, document, fields, vector)
+        key = await self._store_picture(dataset_id, put.id, fields.picture) if fields.picture is not None else None
         async with self._database.unit(self._tenant_id) as unit:
             is_there = document_id in await unit.documents.lock(dataset_id, [document_id])
             created_at = document.created_at
             if is_there:
                 created_at, more_tokens = await unit.chunk_edits.put(dataset_id, document_id, put)
                 await unit.chunk_edits.add_counts(document_id, chunks=1, tokens=more_tokens)
+                await unit.stray_blobs.clear([key] if key is not None else [])
             await unit.usage.add(gathered(calls), api_key_id=self._key_id)
         if not is_there:
             raise document_missing(document_id)
@@ -90,12 +97,21 @@ class ChunkEditor:
             id=put.id, dataset_id=dataset_id, document_id=document_id, fields=fields, created_at=created_at
         )
 
+    async def _store_picture(self, dataset_id: DatasetId, wanted_id: ChunkId, picture: bytes) -> str:
+        """Noted as a stray before it is written: it goes again if the chunk comes to nothing."""
+        key = image_key(self._tenant_id, dataset_id, wanted_id)
+        async with self._database.unit(self._tenant_id) as unit:
+            await unit.stray_blobs.add([key], due_in_s=UPLOAD_GRACE_S)
+        await self._blobs.put(key, picture)
+        return key
+
     def _put(self, document: Document, fields: ChunkFields, vector: list[float]) -> PutChunk:
         content = fields.content or ""
         keywords, questions = fields.important_keywords or [], fields.questions or []
         searched = without_table_tags(content)
+        made_id = ChunkId(chunk_id(content, document.id))
         return PutChunk(
-            id=ChunkId(chunk_id(content, document.id)),
+            id=made_id,
             content=content,
             lexemes=tsvector(searched, "", keywords, questions),
             titled=tsvector(searched, _title(document), keywords, questions),
@@ -105,6 +121,8 @@ class ChunkEditor:
             questions=questions,
             tags=fields.tags or [],
             tag_weights=fields.tag_weights or {},
+            image_id=image_id(document.dataset_id, made_id) if fields.picture is not None else "",
+            doc_type="image" if fields.picture is not None else "",
         )
 
     async def change(

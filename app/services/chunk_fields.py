@@ -1,11 +1,13 @@
 """What bodies say of a chunk, checked in the contract's order (knowledge.md 3.1, 3.3)."""
 
+import base64
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from app.domain.errors import Invalid, WrongType
+from app.ingest.images import picture_media_type
 
 _INT_MOST = 2**31 - 1  # positions are sorted as Postgres integers
 _IDS_MOST = 100  # of a list's `chunk_ids`
@@ -22,6 +24,7 @@ class ChunkFields:
     tag_weights: dict[str, float] | None = None
     is_available: bool | None = None
     positions: list[list[int]] | None = None
+    picture: bytes | None = None
 
 
 def read_addition(sent: Mapping[str, Any]) -> ChunkFields:
@@ -46,6 +49,7 @@ def read_addition(sent: Mapping[str, Any]) -> ChunkFields:
         questions=_trimmed(questions or []),
         tags=_tags(sent) or [],
         tag_weights=_tag_weights(sent) or {},
+        picture=_picture(sent),
     )
 
 
@@ -176,6 +180,24 @@ def _tag_weights(sent: Mapping[str, Any]) -> dict[str, float] | None:
     ):
         raise Invalid("`tag_feas` must be an object of tags and their weights", param="tag_feas")
     return {str(tag): weight for tag, weight in weights.items()}
+
+
+def _picture(sent: Mapping[str, Any]) -> bytes | None:
+    """Return the bytes of `image_base64`, which may be a data URI; None when there are none."""
+    told = sent.get("image_base64")
+    if told is None or told == "":
+        return None
+    refusal = Invalid("`image_base64` should be a PNG, JPEG, GIF, WebP, BMP or TIFF picture", param="image_base64")
+    if not isinstance(told, str):
+        raise refusal
+    text = told.partition(",")[2] if told.startswith("data:") else told
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)
+    except ValueError as error:
+        raise refusal from error
+    if picture_media_type(data) is None:
+        raise refusal
+    return data
 
 
 def _positions(value: Any) -> list[list[int]]:

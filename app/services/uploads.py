@@ -17,21 +17,33 @@ from app.domain.datasets import Dataset, Document, UploadTargetMissing, free_nam
 from app.domain.errors import Invalid
 from app.domain.ids import DatasetId, DocumentId, KeyId, TenantId, new_id
 from app.ingest.blobs import BlobStore, blob_key
-from app.ingest.file_types import chunk_method_for, document_type, suffix
+from app.ingest.file_types import DocumentType, chunk_method_for, document_type, suffix
 from app.ingest.sweeping import sweep_now
 from app.services.file_names import is_supported
 from repositories.stray_blobs import UPLOAD_GRACE_S
 from repositories.unit_of_work import Database, UnitOfWork
+
+VIRTUAL = "virtual"
+"""The type of a document that has no bytes, and a name of no sort of file."""
 
 _ABANDON_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncomingFile:
-    """A file that was sent: its clean name, and how to read its bytes."""
+    """A file that was sent: its clean name, and how to read its bytes.
+
+    A virtual one is a document without bytes, whose name may have any extension or none.
+    """
 
     name: str
     pieces: Callable[[], AsyncIterator[bytes]]
+    is_virtual: bool = False
+
+    @property
+    def is_taken_in(self) -> bool:
+        """Whether files of its sort become documents."""
+        return self.is_virtual or is_supported(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +84,16 @@ class Uploads:
         self._tenant_id = tenant_id
         self._dataset_id = dataset_id
 
+    async def check_target(self) -> None:
+        """Return when the dataset is there.
+
+        Raises:
+            UploadTargetMissing: it is not.
+        """
+        async with self._database.unit(self._tenant_id) as unit:
+            if await unit.datasets.get(self._dataset_id) is None:
+                raise self._unknown()
+
     async def take(
         self,
         files: Sequence[IncomingFile],
@@ -89,8 +111,8 @@ class Uploads:
             TooLarge: a file has more than `at_most` bytes.
             KeyReused: the call's key came with other files before.
         """
-        wanted = [file for file in files if is_supported(file.name)]
-        refused = [file.name for file in files if not is_supported(file.name)]
+        wanted = [file for file in files if file.is_taken_in]
+        refused = [file.name for file in files if not file.is_taken_in]
         ids = [DocumentId(new_id()) for _ in wanted]
         keys = await self._announce(ids)
         try:
@@ -174,6 +196,12 @@ def _hash(files: Sequence[StoredFile], refused: Sequence[str]) -> bytes:
     return hashlib.sha256(orjson.dumps([told, list(refused)])).digest()
 
 
+def _type(name: str) -> str:
+    """Return the type of a document; one that is made without bytes may have a name of no sort."""
+    kind = document_type(name)
+    return VIRTUAL if kind is DocumentType.OTHER else kind.value
+
+
 async def add_document(unit: UnitOfWork, dataset: Dataset, file: StoredFile) -> Document:
     """Make a document of a stored file, under another name if its own is taken; counters are the caller's.
 
@@ -188,7 +216,7 @@ async def add_document(unit: UnitOfWork, dataset: Dataset, file: StoredFile) -> 
         name=file.name,
         location=file.name,
         blob_key=file.blob_key,
-        type=document_type(file.name).value,
+        type=_type(file.name),
         suffix=suffix(file.name),
         size_bytes=file.size_bytes,
         chunk_method=chunk_method_for(file.name, dataset.chunk_method),

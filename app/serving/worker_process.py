@@ -14,6 +14,8 @@ from app.db.process import die_with_parent
 from app.engine.lease import new_process_id
 from app.ingest.blobs import BlobStore
 from app.llm.tokens import BpeTokenCounter
+from app.net.http import HttpClient, HttpConfig
+from app.net.pages import PageFetcher
 from app.serving.home import home_for_a_moment, reaching
 from app.serving.stopping import Stop
 from app.settings import Settings, read_settings
@@ -39,7 +41,10 @@ async def work(
     counter = BpeTokenCounter()
     database = Database(create_engine(database_url, pool_size=settings.database_pool_size))
     try:
-        async with models(settings, counter) as catalogue:
+        async with (
+            models(settings, counter) as catalogue,
+            HttpClient(HttpConfig(connect_timeout_s=settings.connect_timeout, is_public_only=True)) as public,
+        ):
             parts = WorkerParts(
                 database=database,
                 blobs=BlobStore.at(blob_url(settings)),
@@ -47,6 +52,7 @@ async def work(
                 tokens=BpeTokenCounter("cl100k_base"),  # the unit of chunk sizes (knowledge.md 5.1)
                 owner=owner or new_process_id(),
                 listener=Listener(database_url),
+                pages=PageFetcher(public),
                 config=WorkerConfig(concurrency=settings.parse_workers),
             )
             await run_worker(parts, stop=stop.asked, exit_when_idle_s=exit_when_idle_s)

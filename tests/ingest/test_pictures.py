@@ -2,6 +2,7 @@ import io
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -16,7 +17,7 @@ from app.ingest.caps import OcrCaps, ParseCaps, ParseHints, PictureCaps
 from app.ingest.parsers import parse
 from app.ingest.sandbox import SandboxLimits, parse_in_child
 from tests.ingest.files import make_pdf
-from tests.ingest.office_files import make_png
+from tests.ingest.office_files import make_odt, make_png, make_pptx, make_rich_docx
 
 WORDS = "Refunds within thirty days"
 
@@ -238,3 +239,41 @@ def test_a_pdf_whose_layout_takes_too_long_gives_its_text_layer() -> None:
     assert document.notes == ("a.pdf is too long for its layout to be read: tables and type sizes were not looked at.",)
     assert {block.kind for block in document.blocks} == {"plain"}
     assert len({block.page for block in document.blocks}) == 1500
+
+
+@pytest.mark.promise("issue3-ocr-inside")
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [("a.docx", make_rich_docx), ("a.pptx", make_pptx), ("a.odt", make_odt)],
+    ids=["docx", "pptx", "odt"],
+)
+def test_pictures_inside_documents_are_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, make: Callable[[bytes], bytes]
+) -> None:
+    data = make(make_png("x", (400, 120)))
+    stand_in(monkeypatch, tmp_path, f"cat > /dev/null; echo {WORDS}; echo once >> {tmp_path}/asked")
+    document = parse(data, name)
+    assert sum(WORDS in block.text for block in document.blocks) >= 1, document.blocks
+    assert (tmp_path / "asked").read_text().count("once") == len(document.pictures) == 1
+    assert not any(WORDS in block.text for block in parse(data, name, None, ParseHints(ocr=False)).blocks)
+
+
+@pytest.mark.promise("issue3-ocr-inside")
+@pytest.mark.parametrize(
+    ("script", "size", "notes"),
+    [
+        ("cat > /dev/null; echo I l", (400, 120), 0),
+        ("exit 1", (400, 120), 1),
+        (f"cat > /dev/null; echo {WORDS}", (400, 40), 0),
+    ],
+    ids=["noise", "fails", "icon"],
+)
+def test_what_is_no_text_on_pictures_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, size: tuple[int, int], notes: int
+) -> None:
+    data = make_rich_docx(make_png("", size))
+    plain = parse(data, "a.docx", None, ParseHints(ocr=False))
+    stand_in(monkeypatch, tmp_path, script)
+    document = parse(data, "a.docx")
+    assert document.blocks == plain.blocks
+    assert len(document.notes) - len(plain.notes) == notes

@@ -1,5 +1,6 @@
 """Pictures of chunks and thumbnails of documents (knowledge.md 3.2, 8)."""
 
+import base64
 import struct
 import zlib
 
@@ -7,8 +8,10 @@ import pytest
 
 from app.domain.ids import DatasetId, TenantId
 from app.ingest.images import image_key
+from app.ingest.sweeping import Sweeper
+from repositories.chunk_edits import ChunkEdits
 from tests.chats.world import Api, missing
-from tests.knowledge.world import World, make_dataset
+from tests.knowledge.world import World, make_dataset, upload
 
 PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 1, 1, 8, 0, 0, 0, 0, zlib.crc32(b"")) + b"IDAT"
 GONE = missing("Image not found.")
@@ -64,3 +67,55 @@ async def test_what_is_no_picture_is_not_found(world: World, api: Api) -> None:
         assert await api.refusal("GET", f"/documents/images/{each}") == GONE, each
     await api.ok("DELETE", "/datasets", json={"ids": [dataset_id]})
     assert await api.refusal("GET", f"/documents/images/{image_id}") == GONE
+
+
+@pytest.mark.promise("3.1-image", "3.2-image-id")
+async def test_an_added_chunk_may_have_a_picture(world: World, api: Api) -> None:
+    dataset_id = (await make_dataset(api))["id"]
+    [document] = await upload(api, dataset_id, ("a.txt", b"words"))
+    path = f"/datasets/{dataset_id}/documents/{document['id']}/chunks"
+
+    for told in (base64.b64encode(PNG).decode(), "data:image/png;base64," + base64.b64encode(PNG).decode()):
+        chunk = (await api.ok("POST", path, json={"content": f"A map {len(told)}.", "image_base64": told}))["chunk"]
+        assert chunk["image_id"] == f"{dataset_id}-{chunk['id']}"
+        assert (await api.raw("GET", f"/documents/images/{chunk['image_id']}")).content == PNG
+        listed = await api.ok("GET", f"{path}/{chunk['id']}")
+        assert (listed["image_id"], listed["doc_type_kwd"]) == (chunk["image_id"], "image")
+    again = (await api.ok("POST", path, json={"content": chunk["content"]}))["chunk"]
+    assert (await api.ok("GET", f"{path}/{again['id']}"))["image_id"] == chunk["image_id"]
+    assert await world.rows(api, "SELECT 1 FROM stray_blobs") == []
+
+    await api.ok("DELETE", path, json={"chunk_ids": [chunk["id"]]})
+    assert (await api.refusal("GET", f"/documents/images/{chunk['image_id']}")) == GONE
+
+
+@pytest.mark.promise("3.1-image")
+@pytest.mark.parametrize("told", [1, [], "%%%", "words", "data:image/png;base64,", base64.b64encode(b"<svg>").decode()])
+async def test_what_is_no_picture_is_no_chunk(world: World, api: Api, told: object) -> None:
+    dataset_id = (await make_dataset(api))["id"]
+    [document] = await upload(api, dataset_id, ("a.txt", b"words"))
+    path = f"/datasets/{dataset_id}/documents/{document['id']}/chunks"
+    status, code, message = await api.refusal("POST", path, json={"content": "A map.", "image_base64": told})
+    assert (status, code) == (400, 102)
+    assert message.startswith("`image_base64` should be")
+    assert (await api.ok("GET", path))["total"] == 0
+    assert await world.rows(api, "SELECT 1 FROM stray_blobs") == []
+
+
+@pytest.mark.promise("3.1-image")
+async def test_a_picture_whose_chunk_comes_to_nothing_is_swept(
+    world: World, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset_id = (await make_dataset(api))["id"]
+    [document] = await upload(api, dataset_id, ("a.txt", b"words"))
+
+    async def away(*_: object) -> None:
+        raise ConnectionError("the database went away")
+
+    monkeypatch.setattr(ChunkEdits, "put", away)
+    sent = {"content": "A map.", "image_base64": base64.b64encode(PNG).decode()}
+    await api.raw("POST", f"/datasets/{dataset_id}/documents/{document['id']}/chunks", json=sent)
+    [stray] = await world.rows(api, "SELECT key FROM stray_blobs")
+    assert await world.blobs.get(stray.key) == PNG
+    await world.rows(api, "UPDATE stray_blobs SET due_at = clock_timestamp() RETURNING 1")
+    assert await Sweeper(world.database, world.blobs).sweep() == 1

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from app.domain.ids import DatasetId
-from app.ingest import deleting
+from app.ingest import deleting, job_kinds
 from app.ingest.sweeping import Sweeper
 from app.services import dataset_deletion
 from repositories.dataset_removal import DatasetRemoval
@@ -192,3 +192,38 @@ async def test_a_large_document_is_deleted_in_short_statements(world: World, api
         await world.blobs.get(f"{api.tenant_id}/{made['id']}/images/copy1")
     shown = await api.ok("GET", f"/datasets/{made['id']}")
     assert (shown["document_count"], shown["chunk_count"]) == (0, 0)
+
+
+@pytest.mark.usefixtures("everything_is_large")
+@pytest.mark.promise("1.7-never-half-deleted")
+@pytest.mark.parametrize("is_crash", [False, True])
+async def test_a_deletion_that_keeps_failing_begins_again_until_it_is_done(
+    world: World, api: Api, monkeypatch: pytest.MonkeyPatch, is_crash: bool
+) -> None:
+    monkeypatch.setattr(job_kinds, "DELETION_ATTEMPTS", 2)
+    monkeypatch.setattr(job_kinds, "DELETION_REST_S", 0.01)
+    made = await make_dataset(api)
+    await parsed(world, api, made["id"], ("a.txt", b"words"))
+    done = await api.ok("DELETE", "/datasets", json={"ids": [made["id"]]})
+    fails = [] if is_crash else [True] * 5
+    drop = deleting._drop_documents
+
+    async def flaky(removal: DatasetRemoval, dataset_id: DatasetId) -> int:
+        if fails:
+            fails.pop()
+            raise ConnectionError("the database went away")
+        return await drop(removal, dataset_id)
+
+    monkeypatch.setattr(deleting, "_drop_documents", flaky)
+    if is_crash:  # as after workers that died over it
+        await world.rows(api, "UPDATE jobs SET attempts = 7 WHERE kind = 'delete_dataset' RETURNING 1")
+
+    with anyio.fail_after(30):
+        while (await counts(world, api))["datasets"]:
+            await world.work()
+
+    ended = await api.ok("GET", f"/jobs/{done['jobs'][0]['id']}")
+    assert (ended["state"], ended["progress"]) == ("done", 1)
+    assert "Beginning again in 0.01s." in ended["progress_msg"]
+    assert not fails
+    assert await counts(world, api) == dict.fromkeys(TABLES, 0)

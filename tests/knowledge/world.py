@@ -32,6 +32,7 @@ from app.retrieval.text_index import tsvector
 from app.security.authenticator import Authenticator
 from app.security.keys import make_key
 from app.security.limits import Limits
+from app.security.quotas import Quotas
 from app.worker import WorkerConfig, WorkerParts, run_worker
 from repositories.limits import LimitCounters
 from repositories.listener import Listener
@@ -207,6 +208,7 @@ async def world(fresh_database: DatabaseUrls) -> AsyncIterator[World]:
     app.state.blobs = blobs
     app.state.tokens = ApproximateTokenCounter()
     app.state.retriever = Retriever(database, catalogue)
+    app.state.quotas = Quotas(database, new_process_id())
     app.state.limits = Limits(LimitCounters(database.url), LimitsConfig(), new_process_id())
     app.state.edge = EdgeConfig(upload_max_bytes=1024 * 1024, upload_max_files=5)
     errors.install(app)

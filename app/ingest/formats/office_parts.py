@@ -38,6 +38,19 @@ def relations(parts: Parts, part: str, filename: str) -> dict[str, Relation]:
     return found
 
 
+def outside_links(parts: Parts, part: str, filename: str) -> tuple[str, ...]:
+    """Return the web addresses that `part` links to, each once."""
+    folder, name = posixpath.split(part)
+    data = parts.find(posixpath.join(folder, "_rels", f"{name}.rels"))
+    nodes = parse_xml(data, filename).all("Relationship") if data is not None else ()
+    links = (
+        node.attrs.get("Target", "").strip()
+        for node in nodes
+        if node.attrs.get("TargetMode") == "External" and node.attrs.get("Type", "").endswith("/hyperlink")
+    )
+    return tuple(dict.fromkeys(link for link in links if link.startswith(("http://", "https://"))))
+
+
 def main_part(parts: Parts, filename: str, usual: str) -> str:
     """Return the name of the part that holds the document."""
     for relation in relations(parts, "", filename).values():

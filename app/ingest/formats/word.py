@@ -11,6 +11,7 @@ from app.ingest.formats.office_parts import (
     embedded_files,
     embedded_note,
     main_part,
+    outside_links,
     related_drawings,
     relations,
 )
@@ -56,6 +57,7 @@ def parse_docx(source: Source) -> ParsedDocument:
         pictures=tuple(reader.gallery.pictures),
         attachments=attachments,
         notes=(*notes, *embedded_note(unread), *reader.gallery.notes),
+        links=outside_links(parts, main, source.filename) if source.hints.links else (),
     )
 
 

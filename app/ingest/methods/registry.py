@@ -132,6 +132,7 @@ def hints_of(method: Method, settings: CutSettings) -> ParseHints:
         layout=settings.layout_recognize,
         pages=settings.pages,
         page_pictures=method.wants_page_pictures,
+        links=settings.analyze_hyperlink and method.takes_attachments,
     )
 
 
