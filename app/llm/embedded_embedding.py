@@ -39,6 +39,7 @@ class EmbeddedEmbeddingModel:
     name = "all-minilm-l6-v2"
     provider = "builtin"
     dimensions = 384
+    context_tokens = _MAX_TOKENS
 
     def __init__(self, *, threads: int | None = None) -> None:
         self._threads = threads or min(2, os.cpu_count() or 1)

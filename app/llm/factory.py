@@ -30,6 +30,7 @@ BUILTIN_EMBEDDING = ModelEntry(
     provider="builtin",
     kind="embedding",
     dimensions=EmbeddedEmbeddingModel.dimensions,
+    context=EmbeddedEmbeddingModel.context_tokens,
     encoding="cl100k_base",
 )
 BUILTIN_RERANK = ModelEntry(name=EmbeddedRerankModel.name, provider="builtin", kind="rerank")

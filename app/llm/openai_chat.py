@@ -61,7 +61,9 @@ class OpenAIChatModel:
         loop = asyncio.get_running_loop()
         patience = self._config.patience
         first_by = min(deadline_s, loop.time() + patience.first_token_s)
-        reader = ChunkReader(api_key=self._config.api_key, starts_thinking=self._config.starts_thinking)
+        reader = ChunkReader(
+            api_key=self._config.api_key, starts_thinking=self._config.starts_thinking, stops=options.stop
+        )
         body = self._body(messages, options)
         async with self._http.send("POST", self._url, until_s=first_by, content=body, headers=self._headers) as answer:
             if answer.status != 200:

@@ -1,5 +1,6 @@
 """The chunks of an OpenAI-compatible chat stream, read into model items."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -8,6 +9,7 @@ import structlog
 from app.domain.errors import UpstreamFailed
 from app.domain.models import FinishReason, ModelFinish, ModelItem, ModelReasoning, ModelText, ModelToolCall, Usage
 from app.llm.replies import stream_error
+from app.llm.stopping import StopGuard
 from app.llm.think import ThinkSplitter
 
 log = structlog.get_logger()
@@ -83,11 +85,13 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 class ChunkReader:
     """Gathers one answer: items as they come, finish reason, usage, and the texts in case they must be counted.
 
-    `texts` holds the arguments of tool calls too: they were written by the model.
+    `texts` holds the arguments of tool calls too: they were written by the model, as was what stands behind a stop
+    sequence, which is not shown.
     """
 
     __slots__ = (
         "_api_key",
+        "_guard",
         "_has_calls",
         "_logprobs",
         "_splitter",
@@ -99,8 +103,9 @@ class ChunkReader:
         "usage",
     )
 
-    def __init__(self, *, api_key: str | None, starts_thinking: bool = False) -> None:
+    def __init__(self, *, api_key: str | None, starts_thinking: bool = False, stops: Sequence[str] = ()) -> None:
         self._api_key = api_key
+        self._guard = StopGuard(stops)
         self._splitter = ThinkSplitter(starts_thinking=starts_thinking)
         self._has_calls = False
         self._logprobs: list[dict[str, Any]] = []
@@ -139,12 +144,17 @@ class ChunkReader:
     def close(self, items: list[ModelItem]) -> None:
         """Append what was held back and the finish; call once, after the last payload."""
         self._put_parts(self._splitter.flush(), items)
+        text, logprobs = self._guard.flush()
+        if text:
+            items.append(ModelText(text, tuple(logprobs)))
         finish = self.finish or FinishReason.STOP
         if finish in (FinishReason.STOP, FinishReason.TOOL_CALLS):  # some say `stop` after calls
             finish = FinishReason.TOOL_CALLS if self._has_calls else FinishReason.STOP
         items.append(ModelFinish(finish))
 
     def _take_choice(self, choice: _Choice, items: list[ModelItem]) -> None:
+        if self._guard.is_stopped:
+            return
         delta = choice.delta or choice.message
         if choice.logprobs is not None and choice.logprobs.content:
             self._logprobs += choice.logprobs.content
@@ -166,7 +176,7 @@ class ChunkReader:
             if delta.tool_calls:
                 self.has_started = self._has_calls = True
                 self._put_calls(delta.tool_calls, items)
-        if choice.finish_reason:
+        if choice.finish_reason and not self._guard.is_stopped:
             self._finish(choice.finish_reason)
 
     def _put_parts(self, parts: list[tuple[bool, str]], items: list[ModelItem]) -> None:
@@ -182,7 +192,11 @@ class ChunkReader:
         logprobs: tuple[dict[str, Any], ...] = ()
         if self._logprobs:
             logprobs, self._logprobs = tuple(self._logprobs), []
-        items.append(ModelText(text, logprobs))
+        shown, told = self._guard.feed(text, logprobs)
+        if shown:
+            items.append(ModelText(shown, tuple(told)))
+        if self._guard.is_stopped:
+            self.finish, self.is_done = FinishReason.STOP, True
 
     def _put_calls(self, calls: list[_Call], items: list[ModelItem]) -> None:
         for at, call in enumerate(calls):

@@ -2,8 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import msgspec
 
 from app.domain.errors import UpstreamFailed
@@ -30,7 +33,7 @@ class _Answer(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
-
+_AT_ONCE = 4  # batches of one `embed_raw` that are asked for at the same time
 
 TokensOrText = str | list[int]
 
@@ -74,25 +77,53 @@ class OpenAIEmbeddingModel:
         return Embeddings(vectors=vectors, model=self.name, provider=self.provider, usage=usage)
 
     async def embed_raw(
-        self, inputs: Sequence[TokensOrText], *, dimensions: int | None, deadline_s: float
-    ) -> Embeddings:
+        self, inputs: Sequence[TokensOrText], *, dimensions: int | None, deadline_s: float, spent: list[Usage]
+    ) -> list[list[float]]:
         """Return one vector per input as the provider gives it, not normalised; of `dimensions` if it is asked for.
+
+        Batches are asked for side by side. What each cost is put into `spent` when it has come, so that a call that
+        fails or is cancelled half-way is accounted for too.
 
         Raises:
             UpstreamFailed: or one of its kinds.
         """
-        vectors: list[list[float]] = []
-        usage = Usage()
-        for at in range(0, len(inputs), self._batch_size):
-            batch = inputs[at : at + self._batch_size]
-            body: dict[str, Any] = {"model": self._caller.model, "input": batch, "encoding_format": "float"}
-            if dimensions is not None:
-                body["dimensions"] = dimensions
-            answer = self._read(await self._caller.post(body, deadline_s=deadline_s), len(batch))
-            rows = sorted(enumerate(answer.data), key=lambda row: row[0] if row[1].index is None else row[1].index)
-            vectors += [_checked(row.embedding, dimensions or self.dimensions) for _, row in rows]
-            usage += self._usage(answer, [one if isinstance(one, str) else " x" * len(one) for one in batch])
-        return Embeddings(vectors=vectors, model=self.name, provider=self.provider, usage=usage)
+        batches = [inputs[at : at + self._batch_size] for at in range(0, len(inputs), self._batch_size)]
+        found: list[list[list[float]]] = [[] for _ in batches]
+        failures: list[UpstreamFailed] = []
+        places = anyio.CapacityLimiter(_AT_ONCE)
+
+        async def fill(number: int, tasks: anyio.abc.TaskGroup) -> None:
+            async with places:
+                try:
+                    found[number] = await self._batch(batches[number], dimensions, deadline_s, spent)
+                except UpstreamFailed as failure:  # raised below: a task group would wrap it
+                    failures.append(failure)
+                    tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(len(batches)):
+                tasks.start_soon(fill, number, tasks)
+        if failures:
+            raise failures[0]
+        return [vector for vectors in found for vector in vectors]
+
+    async def _batch(
+        self, batch: Sequence[TokensOrText], dimensions: int | None, deadline_s: float, spent: list[Usage]
+    ) -> list[list[float]]:
+        body: dict[str, Any] = {"model": self._caller.model, "input": batch, "encoding_format": "float"}
+        if dimensions is not None:
+            body["dimensions"] = dimensions
+        told = await self._caller.post(body, deadline_s=deadline_s)
+        vectors, usage = await anyio.to_thread.run_sync(partial(self._batch_read, told, batch))
+        spent.append(usage)
+        return [_checked(vector, dimensions or self.dimensions) for vector in vectors]
+
+    def _batch_read(self, body: bytes, batch: Sequence[TokensOrText]) -> tuple[list[list[float]], Usage]:
+        """Return vectors in the order of `batch`, and what they cost; runs in a thread."""
+        answer = self._read(body, len(batch))
+        rows = sorted(enumerate(answer.data), key=lambda row: row[0] if row[1].index is None else row[1].index)
+        usage = self._usage(answer, [one if isinstance(one, str) else " x" * len(one) for one in batch])
+        return [row.embedding for _, row in rows], usage
 
     def _read(self, body: bytes, expected: int) -> _Answer:
         try:

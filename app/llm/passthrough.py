@@ -65,6 +65,11 @@ class Rewriter(Protocol):
         ...
 
     @property
+    def heard(self) -> int:
+        """How many events came; what they say may be held back."""
+        ...
+
+    @property
     def failure(self) -> UpstreamFailed | None:
         """What went wrong after the bytes that were returned last."""
         ...
@@ -164,8 +169,11 @@ class HttpRawUpstream:
                 return
             last = loop.time()
             while chunk:
-                if told := rewriter.feed(chunk):
+                heard = rewriter.heard
+                told = rewriter.feed(chunk)
+                if told or rewriter.heard != heard:
                     last = loop.time()
+                if told:
                     yield told
                 if rewriter.failure is not None:
                     raise rewriter.failure

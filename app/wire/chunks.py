@@ -3,6 +3,7 @@
 from typing import Any
 
 from app.domain.datasets import StoredChunk
+from app.ingest.images import image_id
 from app.services.chunk_editing import AddedChunk
 
 
@@ -41,4 +42,6 @@ def added(chunk: AddedChunk) -> dict[str, Any]:
         told["tag_kwd"] = chunk.fields.tags
     if chunk.fields.tag_weights:
         told["tag_feas"] = chunk.fields.tag_weights
+    if chunk.fields.picture is not None:
+        told["image_id"] = image_id(chunk.dataset_id, chunk.id)
     return told

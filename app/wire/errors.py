@@ -292,7 +292,9 @@ def body(dialect: Dialect, code: int, message: str, kind: str, param: str | None
 
 
 def error_headers(error: ParleyError) -> dict[str, str]:
-    """Return when to come back, whole seconds from 1 to 60 and below one also in milliseconds, or that it is no use.
+    """Return when to come back, whole seconds from 1 to 60, or that it is no use.
+
+    Below one second, and of a busy session, milliseconds are told too.
 
     Official clients wait no longer than a minute, and come back at once when told to wait longer (openai.md 1.7).
     """
@@ -300,8 +302,8 @@ def error_headers(error: ParleyError) -> dict[str, str]:
     after_s = error.retry_after_s
     if after_s is not None:
         headers["Retry-After"] = str(min(_LONGEST_WAIT_S, max(1, round(after_s))))
-        if 0 < after_s < 1:
-            headers["Retry-After-Ms"] = str(max(1, round(after_s * 1000)))
+        if 0 < after_s < 1 or isinstance(error, SessionBusy):
+            headers["Retry-After-Ms"] = str(max(1, round(min(_LONGEST_WAIT_S, after_s) * 1000)))
     if error.is_final or error.code == "insufficient_quota" or (after_s is not None and after_s > _LONGEST_WAIT_S):
         headers["X-Should-Retry"] = "false"
     return headers

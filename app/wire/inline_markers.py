@@ -14,6 +14,7 @@ _NUMBER = re.compile(r"\d+")
 _WATCHED = frozenset("[(【（`")
 _MOST_HELD = 64
 _GAP = " \t"
+_BLOCKS = ("|", "#", "=")  # tables, headings, and their underlines
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class MarkerStream:
         self._count = count
         self._marker = _MARKER if count else _EXACT_MARKER
         self._line = ""  # as it came: from its beginning, or from where nothing before it matters any more
+        self._first = ""  # character of the line, once that is gone
         self._is_inside = False  # the line's beginning is gone: it opens no fence
         self._told = 0  # characters of the rewritten `_line` that were given out
         self._before = 0  # characters given out before it
@@ -61,14 +63,28 @@ class MarkerStream:
         return self._emit(len(self._line))
 
     def add(self, numbers: Sequence[int]) -> str:
-        """Return markers for the end of the text, which has been flushed, and take them for shown."""
-        shown = " "
+        """Return markers for the end of the text, which has been flushed, and take them for shown.
+
+        They stand in a paragraph of their own where they would break what the last line is; behind code that was never
+        closed there are none.
+        """
+        closes = self._closes_code()
+        if self._is_listing(self._line) and not closes:
+            return ""
+        first = self._first or self._line.lstrip(_GAP)[:1]
+        shown = "\n\n" if closes or first in _BLOCKS else " "
         for number in numbers:
             start = self._before + self._told + len(shown)
             shown += f"[{number + 1}]"
             self.spans.append(Span(start, self._before + self._told + len(shown), number))
         self._told += len(shown)
         return shown
+
+    def _closes_code(self) -> bool:
+        """Say whether the last line is the end of a fence."""
+        body = self._line.rstrip("\r\n")
+        found = _FENCE.match(body)
+        return bool(self._fence and found and _is_end(self._fence, found[1], body))
 
     def _feed_within(self, text: str) -> str:
         if self._is_inside and not self._line and text[-1:] not in _GAP and _WATCHED.isdisjoint(text):
@@ -86,6 +102,7 @@ class MarkerStream:
         starts = self._is_inside or head.lstrip(" \t")[:1] not in ("", "`", "~")
         if self._fence or not starts or head[-1:] in ("", "`") or _open_tick(head) is not None:
             return
+        self._first = self._first or head.lstrip(_GAP)[:1]
         self._line, self._is_inside = self._line[end:], True
         self._before += self._told
         self._told = 0
@@ -107,10 +124,10 @@ class MarkerStream:
             found = _FENCE.match(body)
             if not self._fence:
                 self._fence = found[1] if found else ""
-            elif found and found[1].startswith(self._fence) and not body.strip(" \t" + self._fence[0]):
+            elif found and _is_end(self._fence, found[1], body):
                 self._fence = ""
         self._before += self._told
-        self._line, self._told, self._is_inside = "", 0, False
+        self._line, self._first, self._told, self._is_inside = "", "", 0, False
 
     def _is_listing(self, line: str) -> bool:
         return bool(self._fence) or (not self._is_inside and _FENCE.match(line) is not None)
@@ -156,6 +173,11 @@ class MarkerStream:
             at = found.end()
         out.append(line[at:])
         return "".join(out), spans
+
+
+def _is_end(fence: str, run: str, body: str) -> bool:
+    """Say whether a line that begins with `run` ends the code that `fence` began."""
+    return run.startswith(fence) and not body.strip(_GAP + fence[0])
 
 
 def _in_code(line: str, place: int) -> bool:

@@ -1,68 +1,21 @@
 """A provider's chat answer, relayed: its chunks as `/v1` promises them (openai.md 3.3 to 3.6)."""
 
-import secrets
-import time
+from collections.abc import Sequence
 from typing import Any
-
-import orjson
 
 from app.domain.errors import UpstreamFailed
 from app.llm.passthrough import Tally
-from app.llm.replies import stream_error
+from app.llm.stopping import StopGuard
 from app.llm.think import ThinkSplitter
 from app.net.sse import SseDecoder
 from app.wire.openai_calls import CallFragments
-from app.wire.openai_finish import finish_reason, read_usage, usage_told
+from app.wire.openai_finish import finish_reason
+from app.wire.openai_head import Head
+from app.wire.openai_read import OURS, list_of, parsed, take_usage, text_of
 from app.wire.openai_template import Template, learnt
 
-DONE = b"data: [DONE]\n\n"
-OURS = frozenset({"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "error", "obfuscation"})
 _READ = frozenset({"role", "content", "reasoning_content", "reasoning", "tool_calls", "refusal"})
-
-
-class Head:
-    """What all chunks of a completion have in common. `model` is echoed as the caller named it."""
-
-    def __init__(self, model: str, *, prefix: str = "chatcmpl-", has_usage: bool = False) -> None:
-        self.id = f"{prefix}{secrets.token_urlsafe(18)}"
-        self.created = int(time.time())
-        self.model = model
-        self.has_usage = has_usage
-        self.fingerprint: str | None = None
-        self.is_marked = False  # the fingerprint was told, and is the same from here on
-
-    def mark(self, chunk: dict[str, Any]) -> None:
-        """Take the fingerprint from the first chunk of the answer."""
-        if not self.is_marked:
-            self.is_marked = True
-            told = chunk.get("system_fingerprint")
-            self.fingerprint = told if isinstance(told, str) else None
-
-    def chunk(self, kind: str, choices: list[dict[str, Any]], more: dict[str, Any] | None = None) -> bytes:
-        """Return one event."""
-        body: dict[str, Any] = {
-            "id": self.id,
-            "object": kind,
-            "created": self.created,
-            "model": self.model,
-            "choices": choices,
-            "system_fingerprint": self.fingerprint,
-        }
-        if self.has_usage:
-            body["usage"] = None
-        return b"data: " + orjson.dumps(body | (more or {})) + b"\n\n"
-
-    def tail(self, kind: str, tally: Tally) -> bytes:
-        """Return the end of a stream that went well: the usage chunk if it is wanted, and `[DONE]`."""
-        if not self.has_usage:
-            return DONE
-        return self.chunk(kind, [], {"usage": usage_told(tally)}) + DONE
-
-    def body(self, kind: str, choices: list[dict[str, Any]], more: dict[str, Any], tally: Tally) -> bytes:
-        """Return an answer in one piece."""
-        told: dict[str, Any] = {"id": self.id, "object": kind, "created": self.created, "model": self.model}
-        told |= {"choices": choices, "usage": usage_told(tally), "system_fingerprint": self.fingerprint}
-        return orjson.dumps(more | told)
+_NO_CONTENT = frozenset({"tool_calls", "function_call", "refusal"})  # stands in place of content
 
 
 class Relay:
@@ -76,6 +29,7 @@ class Relay:
         self.failure: UpstreamFailed | None = None
         self.is_done = False
         self.has_started = False
+        self.heard = 0
         self._tally = tally
         self._api_key = api_key
         self._offset = offset
@@ -98,6 +52,7 @@ class Relay:
 
     def _events(self, payloads: list[bytes]) -> list[bytes]:
         told: list[bytes] = []
+        self.heard += len(payloads)
         try:
             for payload in payloads:
                 template = self._template
@@ -119,7 +74,7 @@ class Relay:
         chunk = parsed(payload, self._api_key)
         has_usage = take_usage(chunk, self._tally)
         more = {key: value for key, value in chunk.items() if key not in OURS and value is not None}
-        choices = [one for one in _list(chunk.get("choices")) if isinstance(one, dict)]
+        choices = [one for one in list_of(chunk.get("choices")) if isinstance(one, dict)]
         if choices:
             self.head.mark(chunk)
         begun = len(told)
@@ -139,21 +94,34 @@ class Relay:
 class _Voice:
     """One choice as it goes."""
 
-    __slots__ = ("calls", "has_begun", "has_finished", "splitter")
+    __slots__ = ("calls", "guard", "has_begun", "has_finished", "splitter")
 
-    def __init__(self) -> None:
+    def __init__(self, stops: Sequence[str]) -> None:
         self.splitter = ThinkSplitter()
+        self.guard = StopGuard(stops)
         self.calls = CallFragments()
         self.has_begun = False
         self.has_finished = False
 
 
 class ChatRelay(Relay):
-    """Chunks of chat completions. With an `offset`, the provider's choices are those from there on."""
+    """Chunks of chat completions. With an `offset`, the provider's choices are those from there on.
 
-    def __init__(self, head: Head, tally: Tally, *, api_key: str | None, offset: int = 0, choices: int = 1) -> None:
+    A choice in which one of `stops` comes ends there; when all have, nothing more is read of the provider.
+    """
+
+    def __init__(
+        self,
+        head: Head,
+        tally: Tally,
+        *,
+        api_key: str | None,
+        offset: int = 0,
+        choices: int = 1,
+        stops: Sequence[str] = (),
+    ) -> None:
         super().__init__(head, tally, api_key=api_key, offset=offset)
-        self._voices = [_Voice() for _ in range(choices)]
+        self._voices = [_Voice(stops) for _ in range(choices)]
 
     @property
     def has_finished(self) -> bool:
@@ -166,7 +134,7 @@ class ChatRelay(Relay):
         told: list[bytes] = []
         take_usage(chunk, self._tally)
         self.head.mark(chunk)
-        for choice in _list(chunk.get("choices")):
+        for choice in list_of(chunk.get("choices")):
             self._choice(choice, {}, told)
         if not told:
             raise UpstreamFailed("The model provider sent JSON that is not a chat completion.")
@@ -194,13 +162,29 @@ class ChatRelay(Relay):
             return
         delta = choice.get("delta") or choice.get("message")
         if isinstance(delta, dict):
-            logprobs = choice.get("logprobs")
-            for one in self._deltas(self._voices[index], delta):
-                self._say(index, one, more, logprobs if "reasoning_content" not in one else None, told)
-                if "content" in one or "refusal" in one:
-                    logprobs = None  # once
-        if choice.get("finish_reason"):
+            self._told(index, self._deltas(self._voices[index], delta), more, choice.get("logprobs"), told)
+        if self._voices[index].guard.is_stopped:
+            self._finish(index, "stop", more, told)
+            self.is_done = self.has_finished
+        elif choice.get("finish_reason"):
             self._finish(index, choice["finish_reason"], more, told)
+
+    def _told(
+        self, index: int, deltas: list[dict[str, Any]], more: dict[str, Any], logprobs: Any, told: list[bytes]
+    ) -> None:
+        """Say what a chunk adds, with its `logprobs` where its text is said."""
+        guard = self._voices[index].guard
+        for one in deltas:
+            if "content" in one and not guard.is_idle:
+                content = logprobs.get("content") if isinstance(logprobs, dict) else None
+                text, tokens = guard.feed(one["content"], list_of(content))
+                logprobs = None  # once
+                if text:
+                    self._say(index, {"content": text}, more, _tokens(tokens), told)
+                continue
+            self._say(index, one, more, logprobs if "reasoning_content" not in one else None, told)
+            if "content" in one or "refusal" in one:
+                logprobs = None  # once
 
     def _deltas(self, voice: _Voice, delta: dict[str, Any]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -234,27 +218,34 @@ class ChatRelay(Relay):
         return found
 
     def _say(self, index: int, delta: dict[str, Any], more: dict[str, Any], logprobs: Any, told: list[bytes]) -> None:
-        self._begin(index, is_calling="tool_calls" in delta or "function_call" in delta, told=told)
+        self._begin(index, has_content=delta.keys().isdisjoint(_NO_CONTENT), told=told)
         choice = {"index": index + self._offset, "delta": delta, "logprobs": logprobs or None, "finish_reason": None}
         told.append(self.head.chunk(self.kind, [choice], more))
 
-    def _begin(self, index: int, *, is_calling: bool, told: list[bytes]) -> None:
+    def _begin(self, index: int, *, has_content: bool, told: list[bytes]) -> None:
         """Say the role of a choice, once, after those of the choices before it."""
         self.has_started = True
         for at in range(index + 1):
             voice = self._voices[at]
             if not voice.has_begun:
                 voice.has_begun = True
-                delta = {"role": "assistant", "content": None if is_calling and at == index else ""}
+                delta = {"role": "assistant", "content": "" if has_content or at != index else None}
                 choice = {"index": at + self._offset, "delta": delta, "logprobs": None, "finish_reason": None}
                 told.append(self.head.chunk(self.kind, [choice]))
 
     def _finish(self, index: int, word: Any, more: dict[str, Any], told: list[bytes]) -> None:
         voice = self._voices[index]
-        reason = finish_reason(word, has_calls=voice.calls.has_calls)
-        for delta in self._parts(voice.splitter.flush()):
-            self._say(index, delta, {}, None, told)
-        self._begin(index, is_calling=False, told=told)
+        reason = finish_reason(word, has_calls=voice.calls.has_calls and not voice.guard.is_stopped)
+        self._told(index, self._parts(voice.splitter.flush()), {}, None, told)
+        text, tokens = voice.guard.flush()
+        if text:
+            self._say(index, {"content": text}, {}, _tokens(tokens), told)
+        if voice.guard.is_stopped:
+            reason = "stop"
+        else:
+            for delta in voice.calls.flush():
+                self._say(index, delta, {}, None, told)
+        self._begin(index, has_content=True, told=told)
         voice.has_finished = True
         choice: dict[str, Any] = {"index": index + self._offset, "delta": {}, "logprobs": None, "finish_reason": reason}
         told.append(self.head.chunk(self.kind, [choice], more))
@@ -263,7 +254,7 @@ class ChatRelay(Relay):
         delta = choice.get("delta")
         if not isinstance(delta, dict) or choice.get("finish_reason") or choice.get("logprobs"):
             return
-        if len(self._voices) > 1 or not self._voices[0].splitter.is_plain(""):
+        if len(self._voices) > 1 or not (self._voices[0].splitter.is_plain("") and self._voices[0].guard.is_idle):
             return
         said = [key for key in ("content", "reasoning_content", "reasoning") if delta.get(key)]
         if len(said) != 1 or not isinstance(delta[said[0]], str) or set(delta) - _READ - {"annotations"}:
@@ -275,32 +266,6 @@ class ChatRelay(Relay):
         self._template = learnt(payload, said[0], delta[said[0]], ours, our_key)
 
 
-def parsed(payload: bytes, api_key: str | None) -> dict[str, Any]:
-    """Return a provider's JSON object.
-
-    Raises:
-        UpstreamFailed: it is none, or tells of an error.
-    """
-    try:
-        chunk: Any = orjson.loads(payload)
-    except orjson.JSONDecodeError as error:
-        raise UpstreamFailed("The model provider sent something that is not JSON.") from error
-    if not isinstance(chunk, dict):
-        raise UpstreamFailed("The model provider sent a chunk that is not an object.")
-    if chunk.get("error"):
-        raise stream_error(chunk["error"], api_key=api_key)
-    return chunk
-
-
-def take_usage(chunk: dict[str, Any], tally: Tally) -> bool:
-    """Keep the usage that a chunk or answer tells; say whether it tells one."""
-    usage = read_usage(chunk.get("usage"))
-    if usage is None:
-        return False
-    tally.usage, tally.told = usage, chunk["usage"]
-    return True
-
-
 def _words(delta: dict[str, Any]) -> str:
     """Return what the model wrote of a fragment of a tool call."""
     fragment = delta["tool_calls"][0]
@@ -308,12 +273,5 @@ def _words(delta: dict[str, Any]) -> str:
     return "".join(str(value) for value in inner.values())
 
 
-def text_of(value: Any) -> str:
-    """Return a text, or the texts of a list of content parts, joined."""
-    if isinstance(value, str):
-        return value
-    return "".join(str(part.get("text") or "") for part in _list(value) if isinstance(part, dict))
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+def _tokens(tokens: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    return {"content": list(tokens), "refusal": None} if tokens else None

@@ -1,13 +1,17 @@
 """Answers of `/v1/completions`, relayed: `text_completion` objects (openai.md 10)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from app.domain.errors import UpstreamFailed
 from app.llm.passthrough import Tally
+from app.llm.stopping import StopGuard
 from app.wire.openai_finish import finish_reason
-from app.wire.openai_relay import OURS, Head, Relay, parsed, take_usage, text_of
+from app.wire.openai_head import Head
+from app.wire.openai_read import OURS, parsed, take_usage, text_of
+from app.wire.openai_relay import Relay
 from app.wire.openai_template import learnt
 
 KIND = "text_completion"
@@ -18,9 +22,19 @@ class TextRelay(Relay):
 
     kind = KIND
 
-    def __init__(self, head: Head, tally: Tally, *, api_key: str | None, offset: int = 0, choices: int = 1) -> None:
+    def __init__(
+        self,
+        head: Head,
+        tally: Tally,
+        *,
+        api_key: str | None,
+        offset: int = 0,
+        choices: int = 1,
+        stops: Sequence[str] = (),
+    ) -> None:
         super().__init__(head, tally, api_key=api_key, offset=offset)
         self._finished = [False] * choices
+        self._guards = [StopGuard(stops) for _ in range(choices)]
 
     @property
     def has_finished(self) -> bool:
@@ -65,6 +79,15 @@ class TextRelay(Relay):
         if text:
             self._tally.texts.append(text)
         reason = finish_reason(word) if word else None
+        guard = self._guards[index]
+        if not guard.is_idle:
+            text, _ = guard.feed(text)
+            if reason is not None:
+                text += guard.flush()[0]
+            if guard.is_stopped:
+                reason = "stop"
+            if not (text or reason):
+                return
         self._finished[index] = reason is not None
         ours = {
             "index": index + self._offset,
@@ -73,10 +96,13 @@ class TextRelay(Relay):
             "finish_reason": reason,
         }
         told.append(self.head.chunk(self.kind, [ours], more))
+        self.is_done = self.is_done or (guard.is_stopped and self.has_finished)
 
     def _learn(self, payload: bytes, choice: dict[str, Any], ours: bytes) -> None:
         text = choice.get("text")
         if len(self._finished) > 1 or choice.get("finish_reason") or choice.get("logprobs"):
+            return
+        if not self._guards[0].is_idle:
             return
         if isinstance(text, str) and text and "<" not in text:
             self._template = learnt(payload, "text", text, ours, "text")
@@ -86,12 +112,17 @@ class WholeText:
     """Rewrites an answer that does not stream; see `WholeChat`."""
 
     is_done = has_started = has_finished = True
+    heard = 0
     failure: UpstreamFailed | None = None
 
-    def __init__(self, tally: Tally, *, api_key: str | None, offset: int = 0) -> None:
+    def __init__(
+        self, tally: Tally, *, api_key: str | None, offset: int = 0, choices: int = 1, stops: Sequence[str] = ()
+    ) -> None:
         self._tally = tally
         self._api_key = api_key
         self._offset = offset
+        self._choices = choices
+        self._stops = stops
 
     def feed(self, data: bytes) -> bytes:
         """Answer nothing: no stream was asked for."""
@@ -109,6 +140,8 @@ class WholeText:
         choices = [self._choice(at, one) for at, one in enumerate(told if isinstance(told, list) else ())]
         if not choices:
             raise UpstreamFailed("The model provider sent JSON that is not a text completion.")
+        if len(choices) < self._choices:
+            raise UpstreamFailed(f"The model provider sent {len(choices)} of {self._choices} choices.")
         more = {key: value for key, value in answer.items() if key not in OURS and value is not None}
         return orjson.dumps({**more, "system_fingerprint": answer.get("system_fingerprint"), "choices": choices})
 
@@ -117,9 +150,11 @@ class WholeText:
             raise UpstreamFailed("The model provider sent JSON that is not a text completion.")
         self._tally.texts.append(choice["text"])
         index = choice.get("index")
+        guard = StopGuard(self._stops)
+        text = "".join((guard.feed(choice["text"])[0], guard.flush()[0]))
         return {
             "index": (index if isinstance(index, int) else at) + self._offset,
-            "text": choice["text"],
+            "text": text,
             "logprobs": choice.get("logprobs"),
-            "finish_reason": finish_reason(choice.get("finish_reason")),
+            "finish_reason": finish_reason("stop" if guard.is_stopped else choice.get("finish_reason")),
         }

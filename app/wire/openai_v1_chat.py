@@ -1,6 +1,6 @@
 """The answer of an assistant under `/v1/chat/completions`: chunks of a stream, or one object (openai.md 3, 9)."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -21,11 +21,13 @@ from app.domain.events import (
     TurnStarted,
 )
 from app.domain.ids import TurnId
-from app.domain.references import Reference, count_documents
+from app.llm.passthrough import Tally
 from app.wire.errors import OPENAI_CODES, OPENAI_TYPES
 from app.wire.inline_markers import MarkerStream
-from app.wire.openai_chat import DONE, completion_id, usage_object
-from app.wire.references import chunk_12, doc_aggs
+from app.wire.openai_chat import completion_id
+from app.wire.openai_finish import usage_told
+from app.wire.openai_head import DONE
+from app.wire.openai_sources import Link, annotations, reference_object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,7 @@ class Telling:
     turn_id: TurnId
     model: str
     fingerprint: str
-    link: Callable[[Reference], str]
+    link: Link
     has_reference: bool = True
     has_final: bool = False
     has_usage: bool = False
@@ -62,6 +64,7 @@ class Unfolding:
         self._markers: MarkerStream | None = None
         self._found = RetrievalDone(references=(), total=0)
         self._has_begun = False
+        self._is_prose = True  # neither a refusal nor calls of tools
 
     def take(self, event: TurnEvent) -> list[Delta]:
         """Return what `event` adds, in order; nothing for a failure but what was held back."""
@@ -71,6 +74,7 @@ class Unfolding:
             case ReasoningPiece():
                 return [*self._begin(""), Delta({"reasoning_content": event.text})]
             case ToolCallPiece():
+                self._is_prose = False
                 return [*self._rest(), *self._begin(None), *_calls(event)]
             case RetrievalDone():
                 self._found = event
@@ -96,6 +100,7 @@ class Unfolding:
 
     def _text(self, piece: TextPiece) -> list[Delta]:
         if piece.is_refusal:
+            self._is_prose = False
             return [*self._begin(None), Delta({"refusal": piece.text})]
         text = self._markers.feed(piece.text) if self._markers is not None else piece.text
         if not text:
@@ -113,14 +118,12 @@ class Unfolding:
         if self._markers is not None:
             shown = {span.number for span in self._markers.spans}
             late = [number for number in ending.cited if number not in shown and number < len(references)]
-            if late:  # placed when the answer was whole: a stream cannot go back, so they stand at its end
-                deltas.append(Delta({"content": self._markers.add(late)}))
-            extras["annotations"] = [
-                _annotation(references[span.number], span.start, span.end, self._telling.link)
-                for span in self._markers.spans
-            ]
+            # What was placed when the answer was whole stands at its end: a stream cannot go back.
+            if late and self._is_prose and (markers := self._markers.add(late)):
+                deltas.append(Delta({"content": markers}))
+            extras["annotations"] = annotations(self._markers.spans, references, self._telling.link)
         if self._telling.has_reference:
-            extras["reference"] = _reference(self._found, ending.cited, self._telling.link)
+            extras["reference"] = reference_object(self._found, ending.cited, self._telling.link)
         if self._telling.has_final:
             extras["final_content"] = self._final(ending.content)
         return [*deltas, Delta(extras, finish_reason=reason)]
@@ -156,7 +159,7 @@ class AssistantStream:
         match event:
             case Done() | Stopped():
                 if self._telling.has_usage:
-                    usage = usage_object(event.usage)
+                    usage = usage_told(Tally(usage=event.usage))
                     written += _data({**self._base, "choices": [], "usage": usage})
                 return written + DONE
             case Failed():
@@ -181,7 +184,7 @@ def completion(telling: Telling, events: Iterable[TurnEvent]) -> dict[str, Any]:
         if isinstance(event, TurnStarted):
             told = {**_head(telling, event), "object": "chat.completion", "parley": _parley(telling, event)}
         elif isinstance(event, Done | Stopped):
-            told["usage"] = usage_object(event.usage)
+            told["usage"] = usage_told(Tally(usage=event.usage))
     return {**told, "choices": [message.choice()]}
 
 
@@ -267,35 +270,3 @@ def _join(calls: list[dict[str, Any]], fragments: Sequence[dict[str, Any]]) -> N
             calls.append({**head, "function": dict(fragment["function"])})
         else:
             calls[fragment["index"]]["function"]["arguments"] += fragment["function"]["arguments"]
-
-
-def _annotation(reference: Reference, start: int, end: int, link: Callable[[Reference], str]) -> dict[str, Any]:
-    cited = {"url": link(reference), "title": reference.document_name, "start_index": start, "end_index": end}
-    return {"type": "url_citation", "url_citation": cited}
-
-
-def _reference(found: RetrievalDone, cited: Sequence[int], link: Callable[[Reference], str]) -> dict[str, Any]:
-    return {
-        "total": found.total,
-        "chunks": [_chunk_object(each, link) for each in found.references],
-        "doc_aggs": doc_aggs(count_documents(found.references, cited)),
-    }
-
-
-_CHUNK_KEYS = (
-    "id",
-    "content",
-    "document_id",
-    "document_name",
-    "dataset_id",
-    "similarity",
-    "vector_similarity",
-    "term_similarity",
-    "positions",
-    "image_id",
-)
-
-
-def _chunk_object(reference: Reference, link: Callable[[Reference], str]) -> dict[str, Any]:
-    told = chunk_12(reference)
-    return {key: told[key] for key in _CHUNK_KEYS} | {"url": link(reference)}

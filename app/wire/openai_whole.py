@@ -1,15 +1,18 @@
 """A provider's chat answer in one piece, brought to the form of openai.md 3.3."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from app.domain.errors import UpstreamFailed
 from app.llm.passthrough import Tally
+from app.llm.stopping import StopGuard
 from app.llm.think import ThinkSplitter
 from app.wire.openai_calls import whole_calls
 from app.wire.openai_finish import finish_reason
-from app.wire.openai_relay import OURS, Head, parsed, take_usage, text_of
+from app.wire.openai_head import Head
+from app.wire.openai_read import OURS, parsed, take_usage, text_of
 
 _READ = frozenset({"role", "content", "reasoning_content", "reasoning", "tool_calls", "refusal", "annotations"})
 
@@ -18,12 +21,17 @@ class WholeChat:
     """Rewrites an answer that does not stream: `whole` returns it without id and usage, for `joined`."""
 
     is_done = has_started = has_finished = True
+    heard = 0
     failure: UpstreamFailed | None = None
 
-    def __init__(self, tally: Tally, *, api_key: str | None, offset: int = 0) -> None:
+    def __init__(
+        self, tally: Tally, *, api_key: str | None, offset: int = 0, choices: int = 1, stops: Sequence[str] = ()
+    ) -> None:
         self._tally = tally
         self._api_key = api_key
         self._offset = offset
+        self._choices = choices
+        self._stops = stops
 
     def feed(self, data: bytes) -> bytes:
         """Answer nothing: no stream was asked for."""
@@ -41,6 +49,8 @@ class WholeChat:
         choices = [self._choice(at, one) for at, one in enumerate(told if isinstance(told, list) else ())]
         if not choices:
             raise UpstreamFailed("The model provider sent JSON that is not a chat completion.")
+        if len(choices) < self._choices:
+            raise UpstreamFailed(f"The model provider sent {len(choices)} of {self._choices} choices.")
         more = {key: value for key, value in answer.items() if key not in OURS and value is not None}
         fingerprint = answer.get("system_fingerprint")
         return orjson.dumps({**more, "system_fingerprint": fingerprint, "choices": choices})
@@ -49,13 +59,22 @@ class WholeChat:
         found = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(found, dict):
             raise UpstreamFailed("The model provider sent JSON that is not a chat completion.")
-        message = self._message(found)
+        message, logprobs = self._message(found), choice.get("logprobs")
+        word = choice.get("finish_reason")
+        guard = StopGuard(self._stops)
+        if message["content"] and not guard.is_idle:
+            told = logprobs.get("content") if isinstance(logprobs, dict) else None
+            text, tokens = guard.feed(message["content"], told if isinstance(told, list) else ())
+            if guard.is_stopped:
+                message["content"], word = text, "stop"
+                message.pop("tool_calls", None)
+                logprobs = {"content": list(tokens), "refusal": None} if told else logprobs
         index = choice.get("index")
         return {
             "index": (index if isinstance(index, int) else at) + self._offset,
             "message": message,
-            "finish_reason": finish_reason(choice.get("finish_reason"), has_calls="tool_calls" in message),
-            "logprobs": choice.get("logprobs"),
+            "finish_reason": finish_reason(word, has_calls="tool_calls" in message),
+            "logprobs": logprobs,
         }
 
     def _message(self, found: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Response
 
 from app.services.v1_models import RawModel, V1Models
 from routers.deps import SCOPE_CHAT, TurnCallDep, V1Route
+from routers.responses import ANSWERED
 from routers.v1 import assistant_chat, raw_chat
 from routers.v1.bodies import read_body
 from routers.v1.pages import V1_ERRORS, page
@@ -23,6 +24,7 @@ router = APIRouter(prefix="/v1", route_class=V1Route, tags=["OpenAI /v1"], respo
     "/chat/completions",
     openapi_extra=SCOPE_CHAT | page("The request of OpenAI's chat completions; unknown keys go to raw models."),
     response_model=None,
+    responses=ANSWERED,
     summary="Answer a conversation, by an assistant or by a raw model",
 )
 async def create_chat_completion(call: TurnCallDep) -> Response:

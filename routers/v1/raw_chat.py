@@ -7,9 +7,11 @@ from fastapi import Response
 
 from app.domain.errors import Unavailable
 from app.llm.passthrough import Rewriter, Tally
+from app.llm.stopping import stops_of
 from app.services.raw_chat import RawCall, RawChat
 from app.services.v1_models import RawModel
-from app.wire.openai_relay import ChatRelay, Head
+from app.wire.openai_head import Head
+from app.wire.openai_relay import ChatRelay
 from app.wire.openai_whole import WholeChat, joined
 from routers.deps import TurnCall
 from routers.v1.relaying import RelayedStream, gathered
@@ -25,11 +27,12 @@ async def complete(call: TurnCall, model: RawModel, body: dict[str, Any]) -> Res
     raw: RawChat = call.request.app.state.raw_chat
     prepared = raw.chat(model, body)
     head = Head(model.name, has_usage=prepared.has_usage)
+    stops = stops_of(body.get("stop"))
     if prepared.is_streaming:
         await call.take_stream()
-        running = RawCall(raw, call.caller, prepared, partial(_relaying, head))
+        running = RawCall(raw, call.caller, prepared, partial(_relaying, head, stops))
         return streamed(call, running, head, ChatRelay.kind)
-    return await whole(call, RawCall(raw, call.caller, prepared, _reading), head, "chat.completion")
+    return await whole(call, RawCall(raw, call.caller, prepared, partial(_reading, stops)), head, "chat.completion")
 
 
 def streamed(call: TurnCall, running: RawCall, head: Head, kind: str) -> Response:
@@ -50,15 +53,15 @@ async def whole(call: TurnCall, running: RawCall, head: Head, kind: str) -> Resp
     return Response(joined(head, kind, parts, running.tally), media_type="application/json")
 
 
-def _relaying(head: Head, tally: Tally, offset: int, choices: int) -> Any:
+def _relaying(head: Head, stops: tuple[str, ...], tally: Tally, offset: int, choices: int) -> Any:
     def rewriter(api_key: str | None) -> Rewriter:
-        return ChatRelay(head, tally, api_key=api_key, offset=offset, choices=choices)
+        return ChatRelay(head, tally, api_key=api_key, offset=offset, choices=choices, stops=stops)
 
     return rewriter
 
 
-def _reading(tally: Tally, offset: int, _choices: int) -> Any:
+def _reading(stops: tuple[str, ...], tally: Tally, offset: int, choices: int) -> Any:
     def rewriter(api_key: str | None) -> Rewriter:
-        return WholeChat(tally, api_key=api_key, offset=offset)
+        return WholeChat(tally, api_key=api_key, offset=offset, choices=choices, stops=stops)
 
     return rewriter

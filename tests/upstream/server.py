@@ -51,6 +51,7 @@ class Directive(msgspec.Struct, kw_only=True, frozen=True):
     think: str | None = None  # thinking before the answer
     think_as: str = "inline"  # or reasoning_content, or reasoning
     status: int = 200  # answer this status, with `message`
+    status_from: int = 1  # ... from the so many-th call with this directive on
     times: int | None = None  # ... to the first so many calls with this directive, then behave
     message: str = "scripted failure"
     retry_after: float | None = None
@@ -70,6 +71,7 @@ class Directive(msgspec.Struct, kw_only=True, frozen=True):
     refusal: str | None = None
     logprobs: bool = False
     usage_everywhere: bool = False  # on the finish chunk too, as some providers do
+    ignores_stop: bool = False  # of the request
     only_system: bool = False  # refuse the role `developer`
     nan: bool = False  # in embeddings
 
@@ -134,7 +136,8 @@ class Upstream:
         if directive.head_ms and await _left_within(receive, directive.head_ms):
             call.cancelled = True
             return
-        if directive.status != 200 and (directive.times is None or seen <= directive.times):
+        is_refused = directive.status != 200 and seen >= directive.status_from
+        if is_refused and (directive.times is None or seen <= directive.times):
             await _refuse(send, directive)
         elif directive.only_system and any(one["role"] == "developer" for one in request["messages"]):
             await _refuse(send, msgspec.structs.replace(directive, status=400, message="Unknown role: developer"))
@@ -194,14 +197,14 @@ class _Shape(msgspec.Struct, frozen=True):
 
 def _limited(directive: Directive, request: dict[str, Any]) -> Directive:
     """Return the directive with its answer cut as `stop` and `max_tokens` of the request ask."""
-    stops = request.get("stop") or ()
+    stops = () if directive.ignores_stop else request.get("stop") or ()
     most = request.get("max_tokens") or request.get("max_completion_tokens")
     if not stops and most is None:
         return directive
     whole = text = "".join(_answer_pieces(directive))
     finish = directive.finish
     for stop in [stops] if isinstance(stops, str) else stops:
-        text = text.partition(stop)[0]
+        text = text.partition(stop)[0] if stop else text
     if most is not None and len(cut := _cut(text)) > most:
         text, finish = "".join(cut[:most]), "length"
     return directive if text == whole else msgspec.structs.replace(directive, text=text, finish=finish)

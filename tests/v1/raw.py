@@ -38,6 +38,8 @@ def entries(upstream: ScriptedUpstream) -> list[ModelEntry]:
         embedding("embed-cut", capabilities=("shortening",)),
         embedding("embed-any", capabilities=("dimensions", "tokens")),
         embedding('nan@@{"nan": true}'),
+        embedding('slow@@{"head_ms": 400}', batch=1),
+        embedding('flaky@@{"status": 500, "status_from": 4}', batch=1),
     ]
 
 

@@ -31,7 +31,12 @@ async def test_a_minimal_call_gives_every_key_of_a_completion(service: Service, 
     usage = body["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] > 0
     assert usage["prompt_tokens_details"]["cached_tokens"] == 0
-    assert usage["completion_tokens_details"]["reasoning_tokens"] == 0
+    assert usage["completion_tokens_details"] == {
+        "reasoning_tokens": 0,
+        "audio_tokens": 0,
+        "accepted_prediction_tokens": 0,
+        "rejected_prediction_tokens": 0,
+    }
     assert body["parley"] == {"session_id": None, "message_id": body["id"].removeprefix("chatcmpl-")}
 
 

@@ -3,12 +3,24 @@
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
 from app.wire.inline_markers import MarkerStream
 from tests.conftest import Tenant
 from tests.service import Service
-from tests.v1.assistants import FACTS, asked_of, chunks_of, content_of, knowing, official, says
+from tests.v1.assistants import (
+    FACTS,
+    QUESTION,
+    WEATHER,
+    asked_of,
+    asks,
+    chunks_of,
+    content_of,
+    knowing,
+    official,
+    says,
+)
 
 ANSWER = "Marlene lifts forty tons [ID:0], Ottilie ninety [ID: 1] [ID:99].\n```\nx = a[1] [ID:0]\n```\nThat is all."
 SHOWN = "Marlene lifts forty tons [1], Ottilie ninety [2].\n```\nx = a[1] [ID:0]\n```\nThat is all."
@@ -90,6 +102,98 @@ async def test_sources_a_model_did_not_name_stand_at_the_end(service: Service, t
     assert content_of(chunks) == message["content"]
     assert message["content"].endswith(marker)
     assert named["content"] == FACTS[0]
+
+
+@pytest.mark.promise("openai:9-late-places")
+def test_late_markers_break_nothing_they_stand_behind() -> None:
+    """What stands last: plain text, the end of code, code that was never closed, a table, a heading."""
+    cases = [
+        ("Plain.", " [1][2]"),
+        ("Plain.\n", " [1][2]"),
+        ("```\ncode\n```", "\n\n[1][2]"),
+        ("~~~~py\ncode\n~~~~\n", " [1][2]"),
+        ("```\ncode\n```\n\nmore", " [1][2]"),
+        ("```\ncode", ""),
+        ("```py", ""),
+        ("| a | b |\n|---|---|\n| 1 | 2 |", "\n\n[1][2]"),
+        ("# Heading", "\n\n[1][2]"),
+    ]
+    for text, expected in cases:
+        for size in (1, 3, len(text)):
+            stream = MarkerStream(2)
+            shown = "".join(stream.feed(text[at : at + size]) for at in range(0, len(text), size)) + stream.flush()
+            late = stream.add([0, 1])
+            assert (shown, late) == (text, expected), (text, size)
+            assert [(shown + late)[one.start : one.end] for one in stream.spans] == (["[1]", "[2]"] if late else [])
+
+
+@pytest.mark.promise("openai:9-late-places")
+async def test_calls_and_refusals_get_no_late_markers(service: Service, tenant: Tenant) -> None:
+    known = await knowing(service, tenant)
+    calls = [{"name": "weather", "arguments": "{}"}]
+    async with official(service, tenant) as client:
+        refused = await client.chat.completions.create(model=known.chat.id, messages=asks(refusal=FACTS[0]))
+        called = await client.chat.completions.create(
+            model=known.chat.id, messages=asks(text=FACTS[0], calls=calls, finish="tool_calls"), tools=[WEATHER]
+        )
+    assert (refused.choices[0].message.content, refused.choices[0].message.refusal) == (None, FACTS[0])
+    assert (called.choices[0].message.content, called.choices[0].finish_reason) == (FACTS[0], "tool_calls")
+    for done in (refused, called):
+        assert done.choices[0].message.annotations == []
+
+
+@pytest.mark.promise("openai:C-08")
+async def test_what_was_deleted_since_is_not_rested_on_again(service: Service, tenant: Tenant) -> None:
+    """A continuation goes on from what was found; a document deleted meanwhile is in neither prompt nor reference."""
+    known = await knowing(service, tenant)
+    call: dict[str, Any] = {
+        "model": known.chat.id,
+        "messages": asks(calls=[{"name": "weather", "arguments": "{}"}], then="So be it.", finish="tool_calls"),
+        "tools": [WEATHER],
+    }
+    async with official(service, tenant) as client, service.client(tenant) as native:
+        first = await client.chat.completions.create(**call)
+        asked = first.choices[0].message.model_dump(include={"role", "content", "tool_calls"})
+        result = {"role": "tool", "tool_call_id": asked["tool_calls"][0]["id"], "content": "sunny"}
+        going_on = {**call, "messages": [*call["messages"], asked, result]}
+        second = await client.chat.completions.create(**going_on)
+        place = f"/api/v1/datasets/{known.dataset_id}/documents"
+        await native.request("DELETE", place, json={"ids": [known.document_id]})
+        third = await client.chat.completions.create(**going_on)
+    found = [(one.choices[0].message.model_extra or {})["reference"]["chunks"] for one in (first, second, third)]
+    assert [len(one) for one in found] == [2, 2, 0]
+    prompts = [str(one["messages"]) for one in asked_of(service)]
+    assert [FACTS[0] in one for one in prompts] == [True, True, False]
+    assert third.choices[0].message.content == "So be it."
+
+
+@pytest.mark.promise("openai:CC-22-knowledge")
+async def test_what_was_found_gives_way_to_what_was_said(service: Service, tenant: Tenant) -> None:
+    """A small context: the last passages are left out; only messages that are too long by themselves are refused."""
+    facts = [f"The harbour crane number {at} lifts tons. " + "word " * 60 for at in range(8)]
+    known = await knowing(service, tenant, facts)
+    model = service.parts.catalogue.chat(None)
+    model.context_tokens = 600  # type: ignore[misc]
+    async with official(service, tenant) as client, service.client(tenant) as native:
+        for words in (0, 100, 200):
+            said = says("Yes.", QUESTION + " crane" * words)
+            done = await client.chat.completions.create(model=known.chat.id, messages=said)
+            reference: Any = (done.choices[0].message.model_extra or {})["reference"]
+            sent = str(asked_of(service)[-1]["messages"])
+            assert 1 <= len(reference["chunks"]) < 8 - words // 50
+            assert all(one["content"].strip() in sent for one in reference["chunks"])
+            assert sent.count("harbour crane number") == len(reference["chunks"])
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.chat.completions.create(model=known.chat.id, messages=says("Yes.", QUESTION + " crane" * 600))
+        assert refused.value.code == "context_length_exceeded"
+        made = await native.post(f"/api/v1/chats/{known.chat.id}/sessions", json={"name": "s"})
+        bound = {"session_id": made.json()["data"]["id"]}
+        for _ in range(3):  # a session's oldest turns go before what was found
+            done = await client.chat.completions.create(
+                model=known.chat.id, messages=says("Yes. " * 60, QUESTION + " crane" * 60), extra_body=bound
+            )
+            reference = (done.choices[0].message.model_extra or {})["reference"]
+            assert len(reference["chunks"]) >= 2
 
 
 @pytest.mark.promise("openai:9-configured")

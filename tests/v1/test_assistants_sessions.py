@@ -109,6 +109,46 @@ async def test_a_busy_session_refuses_at_once_and_a_retry_comes_after_it(
     assert answers[1:] == [text, "Second."]
 
 
+@pytest.mark.promise("openai:1.6-locked-longer", "openai:CC-25")
+async def test_a_stock_client_waits_as_long_as_a_usual_answer_takes(
+    service: Service, tenant: Tenant, chat: Chat
+) -> None:
+    """Its two retries come 0.5 s and 2.5 s after the first attempt: the answer before it takes 2 s."""
+    async with service.client(tenant) as native, official(service, tenant, max_retries=2) as client:
+        bound = {"session_id": await session_of(native, chat)}
+        slow = await client.chat.completions.create(
+            model=chat.id, messages=asks("First?", pieces=8, gap_ms=250), stream=True, extra_body=bound
+        )
+        waits: list[int] = []
+        for count in ("0", "1", "2"):
+            headers = {"x-stainless-retry-count": count}
+            body = {"model": chat.id, "messages": says("No.", "Second?"), **bound}
+            refused = await native.post("/v1/chat/completions", json=body, headers=headers)
+            waits.append(int(refused.headers["retry-after-ms"]))
+        second = await client.chat.completions.create(
+            model=chat.id, messages=says("Second.", "Third?"), extra_body=bound
+        )
+        await slow.close()
+    assert waits == [500, 2000, 8000]
+    assert second.choices[0].message.content == "Second."
+
+
+@pytest.mark.promise("openai:CC-24", "openai:CC-22-knowledge")
+async def test_a_long_session_leaves_room_for_an_answer(service: Service, tenant: Tenant, chat: Chat) -> None:
+    """The oldest turns go so far that a twentieth of the context is left, whatever the turns' lengths."""
+    model = service.parts.catalogue.chat(None)
+    model.context_tokens = 400  # type: ignore[misc]
+    async with service.client(tenant) as native, official(service, tenant) as client:
+        bound = {"session_id": await session_of(native, chat)}
+        for number in range(24):
+            await client.chat.completions.create(
+                model=chat.id, messages=says("so " * 10, f"{number}?"), max_tokens=200, extra_body=bound
+            )
+    sent = asked_of(service)
+    assert min(one["max_tokens"] for one in sent) >= 20
+    assert len(sent[-1]["messages"]) < 47
+
+
 @pytest.mark.promise("openai:3.9-variables")
 async def test_variables_fill_the_prompt_and_a_missing_one_is_named(service: Service, tenant: Tenant) -> None:
     prompt = {"system": "Speak as {role}.", "parameters": [{"key": "role", "optional": False}]}
