@@ -16,7 +16,7 @@ RUN_STAMP := $(or $(wildcard $(DEV_STAMP)),$(VENV)/.installed-$(SUM))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help install install-dev run test check bench demo chaos fmt fmt-check lint types arch
+.PHONY: help install install-dev run test check bench demo fuzz chaos fmt fmt-check lint types arch
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ bench: $(DEV_STAMP) ## Run the benchmarks
 
 demo: $(DEV_STAMP) ## Load sample documents and ask three questions through the official openai client
 	@exec $(PY) -m app.cli demo
+
+fuzz: $(DEV_STAMP) ## Call everything of the OpenAPI page with generated input, for longer than the suite does
+	@exec $(PY) -m tests.contract
 
 chaos: $(DEV_STAMP) ## Kill processes at random, for longer than the suite does
 	@exec $(PY) -m tests.chaos

@@ -9,9 +9,6 @@ from app.commands import demo, doctor, identity, migrate, talking
 from app.commands.telling import tell_json
 from app.domain.errors import ParleyError
 from app.llm.entries import ModelsFileInvalid
-from app.main import describe
-from app.serving.serve import serve as run_service
-from app.serving.worker_process import work_in_foreground
 from app.settings import SettingsRefused, read_settings
 
 _HELP = "Conversations over your documents: durable sessions, resumable streams, an OpenAI-compatible surface."
@@ -35,17 +32,23 @@ def serve(
     ] = None,
 ) -> None:
     """Serve until Ctrl-C, with the database it needs."""
+    from app.serving.serve import serve as run_service  # takes a second, which no other command has to wait
+
     settings = read_settings()
     run_service(settings if workers is None else settings.model_copy(update={"workers": workers}))
 
 
 def worker() -> None:
     """Parse documents until Ctrl-C; `parley serve` starts such a process by itself when there is work."""
+    from app.serving.worker_process import work_in_foreground
+
     work_in_foreground(read_settings())
 
 
 def openapi() -> None:
     """Print the OpenAPI schema; needs no database."""
+    from app.main import describe
+
     tell_json(describe())
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import anyio
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from app.domain.errors import Forbidden, Missing
 from app.engine.turns import TurnEngine
@@ -145,7 +145,7 @@ async def healthz(readiness: ReadinessDep) -> Response:
     return OrjsonResponse(told, 200 if is_ready else 503)
 
 
-@router.get("/metrics", summary="Prometheus metrics")
+@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
 async def metrics(request: Request, readiness: ReadinessDep) -> Response:
     """Answer to loopback only, unless `PARLEY_METRICS=public`; 404 when they are off."""
     exposure: Exposure = request.app.state.metrics_exposure

@@ -25,5 +25,33 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     404: _told("No such object."),
     413: _told("Over a size limit."),
     500: _told("Our own failure, or the model provider's."),
+    502: _told("The model provider failed; on the OpenAI routes."),
     503: _told("The service is shutting down."),
+    504: _told("The model provider did not answer in time; on the OpenAI routes."),
 }
+
+_STORED = {"type": ["array", "null"], "items": {"type": "object"}, "description": "The documents that were stored."}
+
+UPLOADED: dict[int | str, dict[str, Any]] = {
+    400: {
+        "description": "The request cannot be served as written, or some of its files are not taken in.",
+        "content": {
+            "application/json": {"schema": {**_FAILURE, "properties": {**_FAILURE["properties"], "data": _STORED}}}
+        },
+    },
+}
+"""Of uploads, which store what they can."""
+
+_EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string", "description": "JSON, or [DONE]."}, "id": {"type": "string"}},
+}
+
+ANSWERED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer as JSON; as server-sent events when a stream is asked for.",
+        "content": {"text/event-stream": {"schema": _EVENT}},
+    },
+}
+"""Of routes that answer in one piece or as a stream."""

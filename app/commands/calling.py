@@ -11,8 +11,7 @@ import httpx
 import typer
 
 from app.commands.telling import fail
-from app.serving.first_start import key_file
-from app.serving.greeting import address_of
+from app.serving.kept import address_of, key_file
 from app.settings import Settings, read_settings
 
 Url = Annotated[str | None, typer.Option(help="Where the service is; else this machine, at PARLEY_PORT.")]

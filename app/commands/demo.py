@@ -18,7 +18,7 @@ import typer
 
 from app.commands.calling import Key, Url, known_key
 from app.commands.telling import fail, tell
-from app.serving.greeting import address_of
+from app.serving.kept import address_of
 from app.settings import PREFIX, read_settings
 
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "demo.py"

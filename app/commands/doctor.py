@@ -10,7 +10,6 @@ from pathlib import Path
 import anyio
 import typer
 
-from app.building import entries
 from app.commands.telling import AsJson, tell, tell_json
 from app.db.soundness import Finding, look_at
 from app.domain.errors import ParleyError, UpstreamFailed
@@ -93,6 +92,8 @@ async def _database(url: str) -> AsyncGenerator[Finding, None]:
 
 async def _models(settings: Settings) -> AsyncGenerator[Finding, None]:
     try:
+        from app.building import entries  # takes a second, which other commands do not wait
+
         configured = entries(settings)
     except ModelsFileInvalid as error:
         yield Finding(name="models", told=str(error), fix="mend PARLEY_MODELS_FILE")

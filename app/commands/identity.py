@@ -14,8 +14,8 @@ from app.domain.ids import KeyId, TenantId, new_id
 from app.domain.principals import ALL_SCOPES, Caller, KeyKind, Scope, StoredKey, StoredTenant
 from app.security.keys import NewKey, make_embed_token, make_key
 from app.services.tokens import OVERLAP_MOST_S, TokenPair, TokenService
-from app.serving.first_start import DEFAULT_TENANT, pepper_of
 from app.serving.home import home_for_a_moment, reaching
+from app.serving.kept import DEFAULT_TENANT, pepper_of
 from app.settings import Settings, read_settings
 from repositories.unit_of_work import Database
 

@@ -349,12 +349,16 @@ def _await_ready(server: subprocess.Popen[bytes], pid_file: Path, deadline: floa
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    """Stop in order (sessions are cut off, a checkpoint is written); harder if that takes a minute."""
-    for asked, patience_s in ((signal.SIGINT, 60), (signal.SIGQUIT, 10), (signal.SIGKILL, 10)):
-        server.send_signal(asked)
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(timeout=patience_s)
-            return
+    """Stop in order (sessions are cut off, a checkpoint is written); harder if that takes a minute.
+
+    It is asked every second: a server that has only begun to start may not hear it.
+    """
+    for asked, times in ((signal.SIGINT, 60), (signal.SIGQUIT, 10), (signal.SIGKILL, 10)):
+        for _ in range(times):
+            server.send_signal(asked)
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(timeout=1)
+                return
 
 
 def _said_since(log: Path, offset: int) -> str:

@@ -21,7 +21,7 @@ from app.building import Parts, built, running
 from app.db.process import die_with_parent
 from app.engine.turns import TurnEngine
 from app.main import WebConfig, build_app
-from app.serving.first_start import pepper_of
+from app.serving.kept import pepper_of
 from app.serving.preloading import preload
 from app.serving.stopping import Stop
 from app.settings import Settings, read_settings

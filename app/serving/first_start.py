@@ -1,9 +1,5 @@
 """What exists before the first call: the secret key, the first tenant, its key, and an assistant to talk to."""
 
-import os
-import secrets
-import tempfile
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,20 +7,16 @@ from pathlib import Path
 from sqlalchemy.exc import IntegrityError
 
 from app.building import models
-from app.db.embedded_home import make_folder
 from app.db.engine import create_engine
-from app.domain.ids import TenantId
 from app.llm.catalogue import ModelCatalogue
 from app.llm.tokens import BpeTokenCounter
 from app.security.keys import hash_secret, make_key
 from app.security.sealing import Sealer
 from app.services.chats import CatalogueModels, ChatRules, ChatService
 from app.services.prompts import SYSTEM
+from app.serving.kept import DEFAULT_TENANT, key_file, write_private
 from app.settings import Settings
 from repositories.unit_of_work import Database
-
-DEFAULT_TENANT = TenantId(uuid.uuid5(uuid.NAMESPACE_URL, "parley:tenant:default").hex)
-"""The same everywhere, so that replicas which start together make one."""
 
 ASSISTANT = "Assistant"
 
@@ -39,21 +31,6 @@ class Welcome:
     chat_model: str
     embedding_model: str
     is_builtin_chat: bool
-
-
-def key_file(settings: Settings) -> Path:
-    """Return where the first key is kept."""
-    return settings.data_dir.absolute() / "api-key"
-
-
-def pepper_of(settings: Settings) -> bytes:
-    """Return the secret that keys are hashed with: the setting, or what `<data>/secret-key` holds, made once."""
-    if settings.secret_key is not None:
-        return settings.secret_key.get_secret_value().encode()
-    path = make_folder(settings.data_dir) / "secret-key"
-    if not path.exists():
-        _write_once(path, secrets.token_urlsafe(48))
-    return path.read_text().strip().encode()
 
 
 async def prepare(settings: Settings, database_url: str, pepper: bytes, *, is_alone: bool) -> Welcome | None:
@@ -82,7 +59,7 @@ async def _first_things(
         return None
     path = key_file(settings)
     if chosen is None:
-        _write_private(path, key)
+        write_private(path, key)
     chat, embedding = catalogue.entry("chat"), catalogue.entry("embedding")
     return Welcome(
         key=key,
@@ -127,25 +104,3 @@ async def _first_key(database: Database, pepper: bytes, chosen: str | None) -> s
     except IntegrityError:  # another replica was first
         return None
     return made.secret
-
-
-def _write_once(path: Path, text: str) -> None:
-    """Write a file only its owner can read, unless there is one: the first of several writers wins."""
-    temporary = _private_copy(path, text)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    finally:
-        temporary.unlink()
-
-
-def _write_private(path: Path, text: str) -> None:
-    _private_copy(path, text).replace(path)
-
-
-def _private_copy(path: Path, text: str) -> Path:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text + "\n")
-    return Path(name)

@@ -20,13 +20,6 @@ def greet(settings: Settings, address: str, welcome: Welcome | None) -> None:
     sys.stdout.flush()
 
 
-def address_of(host: str, port: int) -> str:
-    """Return the URL at which this machine reaches the service."""
-    if host in ("", "0.0.0.0", "::"):  # noqa: S104  compared, not bound
-        host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def first_words(settings: Settings, address: str, database: str, welcome: Welcome) -> str:
     """Return the lines of a first start; the commands among them work when pasted."""
     lines = [

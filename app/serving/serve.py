@@ -20,10 +20,11 @@ from app.db.engine import create_engine
 from app.domain.errors import ParleyError
 from app.serving.answering import READY, answer
 from app.serving.children import child, command, environment
-from app.serving.first_start import Welcome, pepper_of, prepare
-from app.serving.greeting import address_of, greet
+from app.serving.first_start import Welcome, prepare
+from app.serving.greeting import greet
 from app.serving.home import Home, home_of, make_fit
 from app.serving.ingesting import IngestKeeper
+from app.serving.kept import address_of, pepper_of
 from app.serving.stopping import Stop
 from app.settings import Settings
 from app.telemetry.logs import set_up_logs

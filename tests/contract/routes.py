@@ -39,11 +39,16 @@ class Operation:
     @property
     def is_openai(self) -> bool:
         return "_openai/" in self.path or (
-            self.path.startswith("/v1/")
+            f"{self.path}/".startswith("/v1/")
             and not self.path.startswith(
                 ("/v1/document/", "/v1/system/", "/v1/search/", "/v1/conversation/", "/v1/api/")
             )
         )
+
+    @property
+    def is_union(self) -> bool:
+        """Whether refusals have the native envelope and an OpenAI error beside it."""
+        return "_openai/" in self.path
 
     @property
     def is_page(self) -> bool:
