@@ -11,6 +11,7 @@ from app.db.engine import create_engine
 from app.domain.ids import ProcessId
 from app.domain.limits import LimitsConfig, RateConfig
 from app.engine.finding import WebSearcher
+from app.engine.index_upkeep import IndexUpkeep
 from app.engine.lease import Caretaker, Lease, new_process_id
 from app.engine.observer import TurnObserver
 from app.engine.peers import Peers
@@ -24,6 +25,7 @@ from app.llm.entries import ModelEntry, UpstreamEntry, load_models_file
 from app.llm.factory import ModelFactory, ModelRoomConfig
 from app.llm.tokens import BpeTokenCounter, Encodings
 from app.net.http import HttpClient, HttpConfig
+from app.net.pages import PageFetcher
 from app.retrieval.service import Retriever
 from app.retrieval.web import TavilySearch
 from app.security.authenticator import Authenticator
@@ -69,6 +71,8 @@ class Parts:
     limits: Limits
     quotas: Quotas
     retention: Retention
+    index_upkeep: IndexUpkeep
+    pages: PageFetcher
     edge: EdgeConfig = field(default_factory=EdgeConfig)
     default_system_prompt: str | None = None
 
@@ -88,6 +92,7 @@ def assemble(
     completions_config: CompletionsConfig,
     answerer: Answerer | None = None,
     web: WebSearcher | None = None,
+    pages: PageFetcher | None = None,
     request_counter: RequestCounter | None = None,
     retention_days: int = 0,
     default_system_prompt: str | None = None,
@@ -137,6 +142,8 @@ def assemble(
         ),
         limits=Limits(LimitCounters(database.url), edge.limits, process_id, request_counter),
         retention=Retention(database, retention_days),
+        index_upkeep=IndexUpkeep(database),
+        pages=pages or PageFetcher(HttpClient(HttpConfig(is_public_only=True))),  # opens nothing until it is used
         edge=edge,
         default_system_prompt=default_system_prompt,
     )
@@ -152,6 +159,7 @@ async def built(
     async with (
         models(settings, counter, on_attempt=on_attempt) as catalogue,
         HttpClient(HttpConfig(connect_timeout_s=settings.connect_timeout)) as web,
+        HttpClient(HttpConfig(connect_timeout_s=settings.connect_timeout, is_public_only=True)) as public,
     ):
         try:
             yield assemble(
@@ -189,6 +197,7 @@ async def built(
                 request_counter=_request_counter(settings, database_url),
                 retention_days=settings.session_retention_days,
                 web=TavilySearch(web, settings.tavily_url),
+                pages=PageFetcher(public),
             )
         finally:
             await database.close()
@@ -234,6 +243,7 @@ async def running(parts: Parts) -> AsyncGenerator[None, None]:
         tasks.start_soon(parts.ledger.run)
         tasks.start_soon(parts.limits.run)
         tasks.start_soon(parts.retention.run)
+        tasks.start_soon(parts.index_upkeep.run)
         try:
             yield
         finally:

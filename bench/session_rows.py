@@ -67,6 +67,13 @@ _COUNTS = """
     INSERT INTO session_counts (tenant_id, chat_id, slot, sessions)
         SELECT tenant_id, chat_id, 0, count(*) FROM sessions WHERE tenant_id = $1 GROUP BY 1, 2
 """
+_DAYS = """
+    INSERT INTO session_days (tenant_id, day, source, chat_id, user_id, slot, sessions, tokens, duration_s, rounds,
+        thumb_up)
+    SELECT tenant_id, (created_at AT TIME ZONE 'UTC')::date, '', chat_id, user_id, 0, count(*), sum(tokens),
+        sum(duration_s), sum(round), sum(thumb_up)
+    FROM sessions WHERE tenant_id = $1 GROUP BY 1, 2, 4, 5
+"""
 _LONG_SESSION = """
     INSERT INTO sessions (tenant_id, id, kind, chat_id, name, next_position)
     VALUES ($1, $2, 'chat', $3, 'Long', $4)
@@ -127,12 +134,12 @@ async def fill(connection: "asyncpg.Connection[asyncpg.Record]", plan: Plan) -> 
     await connection.execute(_LONG_SESSION, TENANT, LONG, LONG_CHAT, plan.messages)
     await connection.execute(_LONG_TURNS, TENANT, LONG, LONG_CHAT, plan.messages)
     await connection.execute(_LONG_SAID, TENANT, LONG, pool, plan.messages)
-    for statement in (_LABELS, _COUNTS):
+    for statement in (_LABELS, _COUNTS, _DAYS):
         await connection.execute(statement, TENANT)
     await connection.execute("SET session_replication_role = origin; SET maintenance_work_mem = '1GB'")
     for definition in definitions:
         await connection.execute(definition)
-    for table in ("sessions", "messages", "turns", "session_labels", "session_counts", "chats"):
+    for table in ("sessions", "messages", "turns", "session_labels", "session_counts", "session_days", "chats"):
         await connection.execute(f"VACUUM (ANALYZE) {table}")
 
 

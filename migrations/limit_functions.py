@@ -62,10 +62,12 @@ BEGIN
 END $$
 """
 
-# Null when the tokens are reserved under p_id, else what is used up: 'key' or 'tenant'. A quota lets a call through
-# while anything of it is left, and counts what others have reserved, so that calls at once cannot all take the rest.
-# What a day's first call finds in the ledger is counted in; from then on `count_tokens` adds what is spent. Rows are
-# locked the tenant's first, everywhere.
+# Null when the tokens are reserved under p_id, else what is used up: 'key' or 'tenant'; 'key reserved' or 'tenant
+# reserved' when something is left and calls under way may need it. A quota lets a call through while anything of it is
+# left, and counts what others have reserved, so that calls at once cannot all take the rest.
+# What a day's first call finds in the ledger is counted in; from then on `count_tokens` adds what is spent. Whoever
+# writes to the ledger holds the day's lock, shared: the first call waits for them, and those who come later find its
+# row. Rows are locked the tenant's first, everywhere, and after the day's lock.
 RESERVE_TOKENS = """
 CREATE FUNCTION reserve_tokens(
     p_tenant text, p_id text, p_process text, p_key text, p_of_key bigint, p_of_tenant bigint, p_tokens bigint
@@ -78,21 +80,28 @@ DECLARE
     held bigint;
 BEGIN
     PERFORM set_config('parley.tenant', p_tenant, true);
+    IF EXISTS (
+        SELECT FROM (VALUES ('', p_of_tenant), (p_key, p_of_key)) AS q(subject, most)
+        WHERE q.most IS NOT NULL AND NOT EXISTS (
+            SELECT FROM quota_days d WHERE d.tenant_id = p_tenant AND d.day = today AND d.subject = q.subject)
+    ) THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended(p_tenant, today - DATE '1000-01-01'));
+        INSERT INTO quota_days (tenant_id, day, subject, used)
+        SELECT p_tenant, today, q.subject, (
+            SELECT COALESCE(sum(u.prompt_tokens + u.completion_tokens), 0) FROM usage_daily u
+            WHERE u.tenant_id = p_tenant AND u.day = today AND (
+                q.subject = '' OR u.api_key_id = p_key OR u.api_key_id IN (
+                    SELECT k.id FROM api_keys k WHERE k.tenant_id = p_tenant AND k.parent_id = p_key))
+        )
+        FROM (VALUES ('', p_of_tenant), (p_key, p_of_key)) AS q(subject, most)
+        WHERE q.most IS NOT NULL
+        ON CONFLICT DO NOTHING;
+    END IF;
     FOR quota IN
         SELECT q.subject, q.most, q.name FROM (VALUES ('', p_of_tenant, 'tenant'), (p_key, p_of_key, 'key'))
             AS q(subject, most, name)
         WHERE q.most IS NOT NULL
     LOOP
-        INSERT INTO quota_days (tenant_id, day, subject, used) VALUES (p_tenant, today, quota.subject, 0)
-        ON CONFLICT DO NOTHING;
-        IF FOUND THEN
-            UPDATE quota_days SET used = (
-                SELECT COALESCE(sum(u.prompt_tokens + u.completion_tokens), 0) FROM usage_daily u
-                WHERE u.tenant_id = p_tenant AND u.day = today AND (
-                    quota.subject = '' OR u.api_key_id = p_key OR u.api_key_id IN (
-                        SELECT k.id FROM api_keys k WHERE k.tenant_id = p_tenant AND k.parent_id = p_key))
-            ) WHERE tenant_id = p_tenant AND day = today AND subject = quota.subject;
-        END IF;
         SELECT used INTO spent FROM quota_days
         WHERE tenant_id = p_tenant AND day = today AND subject = quota.subject FOR UPDATE;
         SELECT COALESCE(sum(r.tokens), 0) INTO held
@@ -101,7 +110,7 @@ BEGIN
           AND p.lease_until > clock_timestamp();
         IF spent + held >= quota.most THEN
             DELETE FROM quota_reservations WHERE tenant_id = p_tenant AND id = p_id;
-            RETURN quota.name;
+            RETURN quota.name || CASE WHEN spent < quota.most THEN ' reserved' ELSE '' END;
         END IF;
         INSERT INTO quota_reservations (tenant_id, id, subject, day, tokens, process_id)
         VALUES (p_tenant, p_id, quota.subject, today, p_tokens, p_process);
@@ -129,6 +138,7 @@ BEGIN
             sum(a.prompt_tokens + a.completion_tokens) AS tokens
         FROM added a GROUP BY 1, 2, 3
     LOOP
+        PERFORM pg_advisory_xact_lock_shared(hashtextextended(spent.tenant_id, spent.day - DATE '1000-01-01'));
         CONTINUE WHEN NOT EXISTS (SELECT FROM quota_days q WHERE q.tenant_id = spent.tenant_id AND q.day = spent.day);
         UPDATE quota_days SET used = used + spent.tokens
         WHERE tenant_id = spent.tenant_id AND day = spent.day AND subject = '';
@@ -155,19 +165,22 @@ DECLARE
     excess int;
     old text[];
 BEGIN
+    -- A session never holds more messages than it has given places: most calls count nothing.
+    IF (SELECT s.next_position < p_most FROM sessions s WHERE s.tenant_id = p_tenant AND s.id = p_session) THEN
+        RETURN true;
+    END IF;
     SELECT count(*) + 1 - p_most INTO excess FROM messages WHERE tenant_id = p_tenant AND session_id = p_session;
     IF excess <= 0 THEN
         RETURN true;
     ELSIF NOT p_is_trimming THEN
         RETURN false;
     END IF;
-    SELECT array_agg(t.turn_id) INTO old FROM (
-        SELECT m.turn_id, sum(count(*)) OVER (ORDER BY min(m.position)) - count(*) AS before
-        FROM messages m
+    SELECT array_agg(DISTINCT t.turn_id) INTO old FROM (
+        SELECT m.turn_id FROM messages m
         WHERE m.tenant_id = p_tenant AND m.session_id = p_session AND m.turn_id <> p_turn
           AND NOT (m.position = 0 AND m.role = 'assistant')
-        GROUP BY m.turn_id
-    ) t WHERE t.before < excess;
+        ORDER BY m.position LIMIT excess
+    ) t;
     DELETE FROM messages WHERE tenant_id = p_tenant AND session_id = p_session AND turn_id = ANY(old);
     DELETE FROM turns WHERE tenant_id = p_tenant AND session_id = p_session AND id = ANY(old);
     RETURN true;

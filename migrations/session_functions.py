@@ -5,6 +5,7 @@ They run with the rights of whoever writes, behind the tenant wall. A chat whose
 removes its rows.
 """
 
+from app.db.walls import DISPATCH_ROLE
 from migrations.functions import CLOSE_TURN
 
 # A session that begins after all were deleted is younger than that, whatever the clock of its process says.
@@ -91,6 +92,17 @@ BEGIN
 END $$
 """
 
+# With the rights of the owner, who alone may do it to an index.
+TIDY_SESSION_INDEXES = """
+CREATE FUNCTION tidy_session_indexes() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    IF pg_try_advisory_xact_lock(20261121, 2) THEN
+        PERFORM gin_clean_pending_list('ix_messages_content'), gin_clean_pending_list('ix_session_labels_label');
+    END IF;
+END $$
+"""
+
 _REPLACED = CLOSE_TURN.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION")
 
 # A session has all the tokens of its turns' calls, those of search and reranking too: it is the sum of its ledger.
@@ -138,6 +150,9 @@ SESSION_FUNCTIONS = (
     HIDE_SESSION,
     LABEL_SESSION,
     CLOSE_TURN_SUMMING,
+    TIDY_SESSION_INDEXES,
+    "REVOKE ALL ON FUNCTION tidy_session_indexes() FROM PUBLIC",
+    f"GRANT EXECUTE ON FUNCTION tidy_session_indexes() TO {DISPATCH_ROLE}",
     *TRIGGERS.split(";\n"),
     *FILL.split(";\n"),
 )
@@ -145,6 +160,13 @@ DROP_SESSION_FUNCTIONS = (
     _REPLACED,
     *(
         f"DROP FUNCTION {name}() CASCADE"
-        for name in ("label_session", "hide_session", "remove_sessions", "add_sessions", "date_session")
+        for name in (
+            "tidy_session_indexes",
+            "label_session",
+            "hide_session",
+            "remove_sessions",
+            "add_sessions",
+            "date_session",
+        )
     ),
 )

@@ -54,6 +54,8 @@ _EXPIRE_VISITORS = text("""
     DELETE FROM api_keys WHERE kind = 'visitor' AND expires_at < clock_timestamp() - make_interval(secs => :age_s)
 """)
 
+_TIDY_SESSION_INDEXES = text("SELECT tidy_session_indexes()")
+
 _WITH_STRAY_BLOBS = text("SELECT DISTINCT tenant_id FROM stray_blobs WHERE due_at <= clock_timestamp() LIMIT :most")
 
 
@@ -123,6 +125,10 @@ class DispatchRepository:
     async def expire_visitors(self, age_s: float) -> int:
         """Delete the tokens of visitors that ended longer ago than this; how many rows went."""
         return (await self._connection.execute(_EXPIRE_VISITORS, {"age_s": age_s})).rowcount
+
+    async def tidy_session_indexes(self) -> None:
+        """Put words of new messages into their index, unless somebody is at it."""
+        await self._connection.execute(_TIDY_SESSION_INDEXES)
 
     async def with_stray_blobs(self, most: int) -> list[TenantId]:
         """Return tenants that have blobs to be deleted."""

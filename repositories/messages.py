@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from app.domain.ids import ChunkId, DatasetId, DocumentId, SessionId, TenantId, TurnId, new_turn_id
+from app.domain.ids import ChunkId, DatasetId, DocumentId, SessionId, TenantId, TurnId
 from app.domain.models import ChatMessage, ToolCall
 from app.domain.references import Reference
 from app.domain.sessions import Message
@@ -23,43 +23,18 @@ _ADD = Statement("""
 _HISTORY = Statement("""
     SELECT role, content, tool_calls, extras FROM (
         SELECT m.role, m.content, m.position, m.tool_calls::text, m.extras::text
-        FROM messages m LEFT JOIN turns t ON t.tenant_id = m.tenant_id AND t.id = m.turn_id
+        FROM messages m LEFT JOIN turns t ON t.tenant_id = :tenant AND t.id = m.turn_id
         WHERE m.tenant_id = :tenant AND m.session_id = :session_id AND m.turn_id <> :but
           AND (t.state IS NULL OR t.state IN ('done', 'stopped')) AND (m.content <> '' OR m.tool_calls IS NOT NULL)
         ORDER BY m.position DESC LIMIT :most
     ) recent ORDER BY position
 """)
 
-_LOCK = Statement("""
-    SELECT id FROM sessions WHERE tenant_id = :tenant AND id = :session_id AND deleted_at IS NULL FOR UPDATE
-""")
-
-_SAID = Statement("""
-    SELECT role, content, position FROM messages
-    WHERE tenant_id = :tenant AND session_id = :session_id ORDER BY position
-""")
-
-# A vote goes with its answer, and so does what the answer rests on.
-_FORGET = Statement("""
-    WITH gone AS (
-        DELETE FROM messages
-        WHERE tenant_id = :tenant AND session_id = :session_id AND position >= :place RETURNING turn_id, thumbup
-    ), unreferenced AS (
-        DELETE FROM message_references WHERE tenant_id = :tenant AND turn_id IN (SELECT turn_id FROM gone)
-    )
-    UPDATE sessions SET thumb_up = thumb_up - (SELECT count(*) FROM gone WHERE thumbup)
-    WHERE tenant_id = :tenant AND id = :session_id
-""")
-
-_MOVE = Statement("UPDATE sessions SET next_position = :place WHERE tenant_id = :tenant AND id = :session_id")
-
 COLUMNS = """m.turn_id, m.role, m.session_id, m.position, m.content, m.reasoning, m.thumbup, m.feedback, m.created_at,
     t.state, t.error, t.reference_total, m.tool_calls::text, m.extras::text"""
 
-_MAKE_ROOM = Statement("SELECT make_room(:tenant, :session_id, :but, :most, :is_trimming)")
-
 _OF_TURN = Statement(f"""
-    SELECT {COLUMNS} FROM messages m LEFT JOIN turns t ON t.tenant_id = m.tenant_id AND t.id = m.turn_id
+    SELECT {COLUMNS} FROM messages m LEFT JOIN turns t ON t.tenant_id = :tenant AND t.id = m.turn_id
     WHERE m.tenant_id = :tenant AND m.turn_id = :turn_id ORDER BY m.position
 """)  # noqa: S608 (a constant)
 
@@ -83,47 +58,11 @@ class MessageRepository:
         values = {"turn_id": turn_id, "role": "assistant", "session_id": session_id, "position": 0, "content": content}
         await self._driver.run(_ADD, {"tenant": self._tenant_id, "reasoning": None, **values})
 
-    async def replace(self, session_id: SessionId, said: Sequence[ChatMessage]) -> None:
-        """Make `said` what was said in a session; what is there already, from its beginning on, stays as it is.
-
-        The assistant's opener stays too, where `said` begins with the user. The session is locked until the unit ends.
-        """
-        own = {"tenant": self._tenant_id, "session_id": session_id}
-        await self._driver.first(_LOCK, own)
-        stored = await self._driver.all(_SAID, own)
-        has_opener = bool(stored) and stored[0]["role"] == "assistant" and not (said and said[0].role == "assistant")
-        kept = int(has_opener)
-        same = 0
-        for row, message in zip(stored[kept:], said, strict=False):
-            if (row["role"], row["content"]) != (message.role, message.content):
-                break
-            same += 1
-        kept += same
-        place = int(stored[kept]["position"]) if kept < len(stored) else _next(stored)
-        await self._driver.run(_FORGET, {**own, "place": place})
-        turn_id = ""
-        for message in said[same:]:
-            turn_id = new_turn_id() if message.role == "user" or not turn_id else turn_id
-            values = {"turn_id": turn_id, "role": message.role, "position": place, "content": message.content}
-            await self._driver.run(_ADD, {**own, "reasoning": None, **values})
-            turn_id = turn_id if message.role == "user" else ""
-            place += 1
-        await self._driver.run(_MOVE, {**own, "place": place})
-
     async def history(self, session_id: SessionId, *, but: TurnId, most: int) -> list[ChatMessage]:
         """Return the last `most` messages a model may be told, oldest first, without those of turn `but`."""
         values = {"tenant": self._tenant_id, "session_id": session_id, "but": but, "most": most}
         rows = await self._driver.all(_HISTORY, values)
-        return [message for row in rows for message in _said(row)]
-
-    async def make_room(self, session_id: SessionId, *, but: TurnId, most: int, is_trimming: bool) -> bool:
-        """See to it that a session holds at most `most` messages once turn `but`, which has just opened, has ended.
-
-        Trimming removes the oldest turns with all that is theirs, never the opener; else false says there is no room.
-        """
-        values = {"session_id": session_id, "but": but, "most": most, "is_trimming": is_trimming}
-        has_room: bool = await self._driver.scalar(_MAKE_ROOM, {"tenant": self._tenant_id, **values})
-        return has_room
+        return [message for row in rows for message in told(row)]
 
     async def of_turn(self, turn_id: TurnId) -> list[Message]:
         """Return the question and the answer of a turn, with references; the answer is absent while it runs."""
@@ -141,11 +80,7 @@ async def with_references(driver: Driver, tenant_id: TenantId, rows: "Sequence[R
     return [_message(row, references.get(row["turn_id"]) if row["role"] == "assistant" else None) for row in rows]
 
 
-def _next(stored: "Sequence[Record]") -> int:
-    return int(stored[-1]["position"]) + 1 if stored else 0
-
-
-def _said(row: "Record") -> list[ChatMessage]:
+def told(row: "Record") -> list[ChatMessage]:
     """Return a stored message as a model is told it: what tools gave back before it is a message for each."""
     extras = orjson.loads(row["extras"]) if row["extras"] is not None else {}
     said = [

@@ -1,7 +1,7 @@
 """Tokens of a day: reserved when a call begins, given back when what it cost is on the ledger."""
 
 from app.domain.ids import ProcessId, TenantId
-from app.domain.limits import TokenQuota
+from app.domain.limits import Shortage, TokenQuota
 from repositories.statements import Driver, Statement
 
 _RESERVE = Statement("SELECT reserve_tokens(:tenant, :id, :process, :key, :of_key, :of_tenant, :tokens)")
@@ -16,8 +16,10 @@ class QuotaRepository:
         self._driver = driver
         self._tenant_id = tenant_id
 
-    async def reserve(self, reservation_id: str, quota: TokenQuota, tokens: int, process_id: ProcessId) -> str | None:
-        """Reserve `tokens` of today's quotas; else say which is used up: `key` or `tenant`.
+    async def reserve(
+        self, reservation_id: str, quota: TokenQuota, tokens: int, process_id: ProcessId
+    ) -> Shortage | None:
+        """Reserve `tokens` of today's quotas; else say what is short.
 
         A reservation counts until it is released, or its process dies.
         """
@@ -31,7 +33,7 @@ class QuotaRepository:
             "tokens": tokens,
         }
         refused: str | None = await self._driver.scalar(_RESERVE, values)
-        return refused
+        return Shortage(refused) if refused is not None else None
 
     async def release(self, reservation_id: str) -> None:
         """Give back what is reserved under this id, if anything is."""

@@ -1,9 +1,9 @@
-"""What was said in sessions: read in stretches, deleted by turns, voted on, copied into another session."""
+"""What was said in sessions: read in stretches, deleted by turns, voted on."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from app.domain.ids import KeyId, SessionId, TenantId
+from app.domain.ids import SessionId, TenantId
 from app.domain.sessions import MessageRange, Position
 from repositories.messages import COLUMNS, with_references
 from repositories.statements import Driver, Statement
@@ -11,7 +11,7 @@ from repositories.statements import Driver, Statement
 if TYPE_CHECKING:
     from asyncpg import Record
 
-_FROM = "FROM messages m LEFT JOIN turns t ON t.tenant_id = m.tenant_id AND t.id = m.turn_id"
+_FROM = "FROM messages m LEFT JOIN turns t ON t.tenant_id = :tenant AND t.id = m.turn_id"
 _OF_SESSION = f"SELECT {COLUMNS} {_FROM} WHERE m.tenant_id = :tenant AND m.session_id = :session_id"
 
 _BEFORE = Statement(f"""
@@ -33,13 +33,13 @@ _LAST = Statement(f"""
     SELECT {COLUMNS} FROM unnest(CAST(:session_ids AS text[])) WITH ORDINALITY AS s(id, number)
     CROSS JOIN LATERAL (
         SELECT * FROM messages WHERE tenant_id = :tenant AND session_id = s.id ORDER BY position DESC LIMIT :most
-    ) m LEFT JOIN turns t ON t.tenant_id = m.tenant_id AND t.id = m.turn_id
+    ) m LEFT JOIN turns t ON t.tenant_id = :tenant AND t.id = m.turn_id
     ORDER BY s.number, m.position
 """)  # noqa: S608 (constants)
 
 _PLACES = Statement("""
     SELECT m.role, m.position, t.state FROM messages m
-    LEFT JOIN turns t ON t.tenant_id = m.tenant_id AND t.id = m.turn_id
+    LEFT JOIN turns t ON t.tenant_id = :tenant AND t.id = m.turn_id
     WHERE m.tenant_id = :tenant AND m.session_id = :session_id AND m.turn_id = :turn_id ORDER BY m.position
 """)
 
@@ -70,36 +70,6 @@ _VOTE = Statement("""
         thumb_up = thumb_up + CAST(:thumbup AS boolean)::int - COALESCE((SELECT thumbup FROM old), false)::int,
         updated_at = GREATEST(clock_timestamp(), updated_at + interval '1 millisecond')
     WHERE tenant_id = :tenant AND id = :session_id AND EXISTS (SELECT FROM voted)
-""")
-
-# New ids for all; what the turns cost stays with those they were.
-_COPY = Statement("""
-    WITH copied AS (
-        SELECT old.turn_id AS old_id, gen_random_uuid()::text AS new_id FROM (
-            SELECT DISTINCT turn_id FROM messages
-            WHERE tenant_id = :tenant AND session_id = :from_id AND position <= :place
-        ) old
-    ), copied_turns AS (
-        INSERT INTO turns (tenant_id, id, session_id, chat_id, api_key_id, state, owner, route, body_hash, request_id,
-            delivered_at, model, prompt_version, finish_reason, error_kind, error, reference_total, created_at,
-            ended_at)
-        SELECT t.tenant_id, c.new_id, :to_id, t.chat_id, :api_key_id, t.state, t.owner, 'fork', '', '',
-            t.delivered_at, t.model, t.prompt_version, t.finish_reason, t.error_kind, t.error, t.reference_total,
-            t.created_at, t.ended_at
-        FROM copied c JOIN turns t ON t.tenant_id = :tenant AND t.id = c.old_id
-    ), copied_references AS (
-        INSERT INTO message_references (tenant_id, turn_id, number, chunk_id, document_id, document_name, dataset_id,
-            content, positions, image_id, url, doc_type, similarity, vector_similarity, term_similarity, is_cited)
-        SELECT r.tenant_id, c.new_id, r.number, r.chunk_id, r.document_id, r.document_name, r.dataset_id, r.content,
-            r.positions, r.image_id, r.url, r.doc_type, r.similarity, r.vector_similarity, r.term_similarity,
-            r.is_cited
-        FROM copied c JOIN message_references r ON r.tenant_id = :tenant AND r.turn_id = c.old_id
-    )
-    INSERT INTO messages (tenant_id, turn_id, role, session_id, position, content, reasoning, tool_calls, extras,
-        created_at)
-    SELECT m.tenant_id, c.new_id, m.role, :to_id, m.position, m.content, m.reasoning, m.tool_calls, m.extras,
-        m.created_at
-    FROM copied c JOIN messages m ON m.tenant_id = :tenant AND m.turn_id = c.old_id AND m.session_id = :from_id
 """)
 
 
@@ -167,14 +137,3 @@ class SessionMessages:
             "feedback": feedback,
         }
         return await self._driver.run(_VOTE, values) > 0
-
-    async def copy(self, from_id: SessionId, to_id: SessionId, *, place: int, api_key_id: KeyId) -> None:
-        """Copy the messages up to `place`, with turns and references, into a session that has none."""
-        values = {
-            "tenant": self._tenant_id,
-            "from_id": from_id,
-            "to_id": to_id,
-            "place": place,
-            "api_key_id": api_key_id,
-        }
-        await self._driver.run(_COPY, values)

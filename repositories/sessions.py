@@ -14,6 +14,14 @@ from repositories.session_lists import SessionLists, session_of, sessions_of
 DELETED_AT_ONCE = 500
 """Up to so many sessions are deleted in one statement; more are hidden, and a job removes them."""
 
+PLACES_AT_ONCE = 200_000
+"""Up to about so many messages go with the sessions that one statement deletes; always one session's."""
+
+_PLACES = text("""
+    SELECT COALESCE(sum(next_position), 0) FROM sessions
+    WHERE tenant_id = :tenant AND chat_id = :chat_id AND deleted_at IS NULL
+      AND created_at > COALESCE(CAST(:since AS timestamptz), '-infinity')
+""")
 _LOCK_CHAT = text("SELECT id FROM chats WHERE tenant_id = :tenant AND id = :chat_id FOR UPDATE")
 _EMPTY_COUNTS = text("""
     WITH counted AS (
@@ -32,10 +40,14 @@ _HIDE_ALL = text("""
 """)
 _REMOVE_HIDDEN = text("""
     DELETE FROM sessions WHERE tenant_id = :tenant AND id = ANY(ARRAY(
-        SELECT s.id FROM sessions s
-        WHERE s.tenant_id = :tenant AND s.chat_id = :chat_id AND s.deleted_at IS NULL
-          AND s.created_at <= (SELECT sessions_since FROM chats WHERE tenant_id = :tenant AND id = :chat_id)
-        ORDER BY s.created_at LIMIT :most))
+        SELECT h.id FROM (
+            SELECT o.id, sum(o.next_position) OVER (ORDER BY o.created_at, o.id) - o.next_position AS before FROM (
+                SELECT s.id, s.created_at, s.next_position FROM sessions s
+                WHERE s.tenant_id = :tenant AND s.chat_id = :chat_id AND s.deleted_at IS NULL
+                  AND s.created_at <= (SELECT sessions_since FROM chats WHERE tenant_id = :tenant AND id = :chat_id)
+                ORDER BY s.created_at, s.id LIMIT :most
+            ) o
+        ) h WHERE h.before < :places))
 """)
 _HOLD_CHAT = text("SELECT id FROM chats WHERE tenant_id = :tenant AND id = :chat_id FOR SHARE")
 
@@ -107,7 +119,7 @@ class SessionRepository:
         known = await self.lists.of_chat(chat_id)
         if known is None:
             return 0, False
-        if known.count <= DELETED_AT_ONCE:
+        if known.count <= DELETED_AT_ONCE and await self._places(own | {"since": known.since}) <= PLACES_AT_ONCE:
             gone = delete(sessions).where(*sessions_of(self._tenant_id, chat_id, known.since))
             return (await self._connection.execute(gone)).rowcount, False
         count = int((await self._connection.execute(_EMPTY_COUNTS, own)).scalar_one())
@@ -115,9 +127,14 @@ class SessionRepository:
         return count, True
 
     async def remove_hidden(self, chat_id: ChatId, *, most: int) -> int:
-        """Remove sessions that `delete_all` left; how many. Zero is final until this unit ends."""
+        """Remove up to `most` sessions that `delete_all` left; how many. Zero is final until this unit ends."""
         await self._connection.execute(_HOLD_CHAT, self._chat(chat_id))
-        return (await self._connection.execute(_REMOVE_HIDDEN, self._chat(chat_id) | {"most": most})).rowcount
+        values = self._chat(chat_id) | {"most": most, "places": PLACES_AT_ONCE}
+        return (await self._connection.execute(_REMOVE_HIDDEN, values)).rowcount
+
+    async def _places(self, values: dict[str, Any]) -> int:
+        """Return about how many messages the chat's sessions hold."""
+        return int((await self._connection.execute(_PLACES, values)).scalar_one())
 
     def _chat(self, chat_id: ChatId) -> dict[str, Any]:
         return {"tenant": self._tenant_id, "chat_id": chat_id}

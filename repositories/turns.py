@@ -2,52 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
-from app.domain.ids import ChatId, KeyId, SessionId, TenantId, TurnId
+from app.domain.ids import ChatId, KeyId, SessionId, TurnId
 from app.domain.models import ToolCall, Usage
 from app.domain.references import Reference
 from app.domain.retrieval import ModelCall
-from app.domain.sessions import Session
 from app.domain.turns import Turn, TurnState
-from repositories.statements import Driver, Statement
+from repositories.statements import Statement
+from repositories.turn_openings import Beginning, KnownChat, NewTurn, Opening, Room, TurnOpenings
 from repositories.usage import call_rows
 
 if TYPE_CHECKING:
     from asyncpg import Record
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Beginning:
-    """A session that begins with a turn, and its assistant's first words; `opener_id` is the id of that message."""
-
-    session: Session
-    opener: str
-    opener_id: TurnId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewTurn:
-    """A turn to be opened with its question. `extras` is kept beside the question, as JSON."""
-
-    id: TurnId
-    session_id: SessionId | None
-    chat_id: ChatId | None
-    api_key_id: KeyId
-    owner: str
-    route: str
-    body_hash: bytes
-    request_id: str
-    question: str
-    model: str
-    prompt_version: str
-    created_at: datetime
-    beginning: Beginning | None = None
-    extras: dict[str, Any] | None = None
+__all__ = ["Beginning", "KnownChat", "NewTurn", "Opening", "Room", "TurnClosing", "TurnRepository"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,29 +45,6 @@ class TurnClosing:
     calls: Sequence[ModelCall] = ()
     tool_calls: Sequence[ToolCall] = ()
 
-
-class Opening(StrEnum):
-    """What came of opening a turn; anything but `OPENED` stored nothing that may stay."""
-
-    OPENED = "opened"
-    STALE = "stale"  # the chat is not as the caller knows it
-    BUSY = "busy"  # the session has a running turn
-    GONE = "gone"  # there is no such session
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownChat:
-    """A chat as it was read before: opening a turn checks that it still is so."""
-
-    updated_at: datetime
-    dataset_count: int
-
-
-_OPEN = Statement("""
-    SELECT open_turn(:tenant, :chat_updated_at, :chat_datasets, :id, :session_id, :chat_id, :api_key_id, :owner, :route,
-        :body_hash, :request_id, :question, :model, :prompt_version, :created_at,
-        CAST(CAST(:session AS text) AS jsonb), CAST(CAST(:extras AS text) AS jsonb))
-""")
 
 _CLOSE = Statement("""
     SELECT close_turn(:tenant, :id, :fence, :state, :finish_reason, :error_kind, :error, :prompt_tokens,
@@ -135,38 +83,8 @@ _RETRIED = Statement("""
 """)
 
 
-class TurnRepository:
+class TurnRepository(TurnOpenings):
     """Turns of one tenant. Never commits."""
-
-    def __init__(self, driver: Driver, tenant_id: TenantId) -> None:
-        self._driver = driver
-        self._tenant_id = tenant_id
-
-    async def open(self, turn: NewTurn, known: KnownChat | None = None) -> Opening:
-        """Insert the turn and its question, and the session that begins with it; with `known` if the chat is still so.
-
-        One statement that sets the tenant itself: it may be a transaction of its own.
-        """
-        values = {
-            "tenant": self._tenant_id,
-            "chat_updated_at": known.updated_at if known is not None else None,
-            "chat_datasets": known.dataset_count if known is not None else None,
-            "id": turn.id,
-            "session_id": turn.session_id,
-            "chat_id": turn.chat_id,
-            "api_key_id": turn.api_key_id,
-            "owner": turn.owner,
-            "route": turn.route,
-            "body_hash": turn.body_hash,
-            "request_id": turn.request_id,
-            "question": turn.question,
-            "model": turn.model,
-            "prompt_version": turn.prompt_version,
-            "created_at": turn.created_at,
-            "session": _session_row(turn.beginning) if turn.beginning is not None else None,
-            "extras": orjson.dumps(turn.extras).decode() if turn.extras else None,
-        }
-        return Opening(await self._driver.scalar(_OPEN, values))
 
     async def close(self, closing: TurnClosing) -> bool:
         """End a running turn: state, last events, answer, references, session counters, ledger and daily sums.
@@ -236,20 +154,6 @@ class TurnRepository:
         }
         found: str | None = await self._driver.scalar(_RETRIED, values)
         return TurnId(found) if found is not None else None
-
-
-def _session_row(beginning: Beginning) -> str:
-    session = beginning.session
-    row = {
-        "kind": session.kind,
-        "name": session.name,
-        "user_id": session.user_id,
-        "source": session.source,
-        "variables": session.variables,
-        "opener": beginning.opener,
-        "opener_id": beginning.opener_id,
-    }
-    return orjson.dumps(row).decode()
 
 
 def _tool_call_rows(calls: Sequence[ToolCall]) -> str:

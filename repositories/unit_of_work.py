@@ -44,6 +44,7 @@ from repositories.quotas import QuotaRepository
 from repositories.search_apps import SearchAppRepository
 from repositories.sections import SectionRepository
 from repositories.service import ServiceRepository
+from repositories.session_forks import SessionForks
 from repositories.session_messages import SessionMessages
 from repositories.session_retention import SessionRetention
 from repositories.sessions import SessionRepository
@@ -53,6 +54,7 @@ from repositories.stray_blobs import StrayBlobRepository
 from repositories.summaries import SummaryRepository
 from repositories.tags import TagRepository
 from repositories.tenants import TenantRepository
+from repositories.told_messages import ToldMessages
 from repositories.turn_events import LogBatch, TurnEventRepository
 from repositories.turns import TurnRepository
 from repositories.usage import UsageRepository
@@ -98,6 +100,16 @@ class UnitOfWork:
     def session_messages(self) -> SessionMessages:
         """What was said in sessions: stretches, votes, deleted turns."""
         return SessionMessages(self._driver, self.tenant_id)
+
+    @cached_property
+    def session_forks(self) -> SessionForks:
+        """Copies of sessions."""
+        return SessionForks(self._driver, self.tenant_id)
+
+    @cached_property
+    def told(self) -> ToldMessages:
+        """Histories that callers bring."""
+        return ToldMessages(self._driver, self.tenant_id)
 
     @cached_property
     def turns(self) -> TurnRepository:

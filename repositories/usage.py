@@ -12,6 +12,8 @@ _ADD = Statement("""
     SELECT add_usage(:tenant, :turn_id, :session_id, :chat_id, :api_key_id, CAST(CAST(:calls AS text) AS jsonb))
 """)
 
+_HAS_TURN = Statement("SELECT EXISTS (SELECT FROM usage_ledger WHERE tenant_id = :tenant AND turn_id = :turn_id)")
+
 
 class UsageRepository:
     """Ledger and roll-ups of one tenant. Never commits."""
@@ -41,6 +43,10 @@ class UsageRepository:
             "calls": call_rows(calls),
         }
         await self._driver.scalar(_ADD, values)
+
+    async def has_turn(self, turn_id: TurnId) -> bool:
+        """Whether the ledger knows of calls of a turn."""
+        return bool(await self._driver.scalar(_HAS_TURN, {"tenant": self._tenant_id, "turn_id": turn_id}))
 
 
 def call_rows(calls: Sequence[ModelCall]) -> str:

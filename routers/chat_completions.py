@@ -1,22 +1,24 @@
 """Questions whose body names the assistant, or none: then the default model answers (conversations.md 4.6)."""
 
 from dataclasses import replace
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Body, Response
 
 from app.domain.errors import BadArgument
 from app.domain.ids import ChatId
 from routers.deps import SCOPE_CHAT, KeyedRoute, TurnCallDep
 from routers.native_answers import answered, question_of
-from routers.responses import ERRORS
+from routers.responses import ANSWERED, ERRORS
 from schemas.completions import CompletionCreate
 
 router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["completions"], responses=ERRORS)
 
 
-@router.post("/chat/completions", openapi_extra=SCOPE_CHAT, response_model=None)
-async def ask(body: CompletionCreate, call: TurnCallDep) -> Response:
+@router.post("/chat/completions", openapi_extra=SCOPE_CHAT, response_model=None, responses=ANSWERED)
+async def ask(call: TurnCallDep, sent: Annotated[CompletionCreate | None, Body()] = None) -> Response:
     """Ask an assistant in a session that goes on or begins; without `chat_id`, the default model in none."""
+    body = sent or CompletionCreate()
     if body.is_streaming:
         await call.take_stream()
     if not body.chat_id and body.session:

@@ -16,7 +16,7 @@ from app.wire.tokens import visitor_token
 from routers.deps import SCOPE_CHAT, ChatBotRoute, Compat22, KeyedRoute, TurnCall, TurnCallDep, Unit, take_stream
 from routers.event_stream import EventStream
 from routers.native_answers import answered
-from routers.responses import ERRORS
+from routers.responses import ANSWERED, ERRORS
 from routers.streaming import SSE_HEADERS, respond, stream_turn
 from routers.tokens import Tokens
 from routers.turns import After, LastEventId, event_number, rest_of_turn
@@ -35,7 +35,7 @@ async def _bots(call: TurnCallDep) -> ChatBots:
 Bots = Annotated[ChatBots, Depends(_bots)]
 
 
-@pages.post("/{dialog_id}/completions", openapi_extra=SCOPE_CHAT, response_model=None)
+@pages.post("/{dialog_id}/completions", openapi_extra=SCOPE_CHAT, response_model=None, responses=ANSWERED)
 async def ask_bot(
     dialog_id: UrlText, body: BotCompletionCreate, call: TurnCallDep, bots: Bots, is_compat22: Compat22
 ) -> Response:

@@ -1,20 +1,25 @@
 """Questions to an assistant in a session: the native dialect (conversations.md 4)."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Response
 
 from app.domain.ids import ChatId
 from routers.deps import SCOPE_CHAT, KeyedRoute, TurnCallDep
 from routers.native_22 import answered_22, is_for_22
 from routers.native_answers import answered, question_of
-from routers.responses import ERRORS
+from routers.responses import ANSWERED, ERRORS
 from schemas.completions import CompletionCreate
 
 router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["completions"], responses=ERRORS)
 
 
-@router.post("/chats/{chat_id}/completions", openapi_extra=SCOPE_CHAT, response_model=None)
-async def ask_in_session(chat_id: ChatId, body: CompletionCreate, call: TurnCallDep) -> Response:
+@router.post("/chats/{chat_id}/completions", openapi_extra=SCOPE_CHAT, response_model=None, responses=ANSWERED)
+async def ask_in_session(
+    chat_id: ChatId, call: TurnCallDep, sent: Annotated[CompletionCreate | None, Body()] = None
+) -> Response:
     """Ask an assistant, in a session that goes on or begins; answers as SSE or as one JSON object."""
+    body = sent or CompletionCreate()
     if body.is_streaming:
         await call.take_stream()
     question = question_of(body, keeps_prompt=call.edge.expose_prompt)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Query, Request
 
 from app.domain.principals import Caller as Principal
 from app.retrieval.service import Retriever
+from app.security.quotas import Quotas
 from app.services.dify import read_dify, retrieve_for_dify
 from app.wire.errors import Dialect
 from app.wire.retrieval import dify_records
@@ -68,7 +69,6 @@ async def tell_health(_caller: Caller) -> dict[str, Any]:
 
 async def _records(request: Request, caller: Principal, sent: Mapping[str, Any]) -> dict[str, Any]:
     retriever: Retriever = request.app.state.retriever
+    quotas: Quotas = request.app.state.quotas
     asked = read_dify(sent)
-    return dify_records(
-        await retrieve_for_dify(request.app.state.database, retriever, caller.tenant_id, caller.key_id, asked)
-    )
+    return dify_records(await retrieve_for_dify(request.app.state.database, retriever, quotas, caller, asked))

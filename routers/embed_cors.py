@@ -19,7 +19,8 @@ class EmbedCors:
 
     A preflight comes without a token, so it is allowed whatever its origin: it opens nothing. An answer may be read by
     pages of the origin that the visitor's token names, or, for an embed token, of those the operator allows; `*` in
-    `origins` allows any.
+    `origins` allows any. A call without a caller is refused with nothing in the answer but why, so any page may read
+    that: one whose token has ended has to learn it.
     """
 
     def __init__(self, app: ASGIApp, origins: tuple[str, ...] = ()) -> None:
@@ -50,7 +51,9 @@ class EmbedCors:
 
     def _may_read(self, origin: bytes, caller: Caller | None) -> bool:
         told = origin.decode("latin-1")
-        if caller is not None and caller.visit is not None:
+        if caller is None:
+            return True
+        if caller.visit is not None:
             return told == caller.visit.origin
         return told in self._origins or "*" in self._origins
 

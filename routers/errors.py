@@ -129,7 +129,7 @@ def _unserved(message: str) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("request_failed", route=request.url.path, exc_info=error)
+    log.error("request_failed", route=_template(request), exc_info=error)  # a path may hold a secret
     dialect = _dialect(request)
     is_22 = dialect is Dialect.RAGFLOW_22
     return answer(Broken(compat22.exception(error, table.UNEXPECTED) if is_22 else table.UNEXPECTED), dialect)

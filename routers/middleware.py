@@ -24,6 +24,11 @@ log = structlog.get_logger()
 
 EXPOSED_HEADERS = (  # openai.md 1.3; a wildcard within a name is no thing browsers know
     "x-request-id",
+    "x-turn-id",
+    "x-total-count",
+    "x-total-relation",
+    "x-next-cursor",
+    "x-messages-before",
     "retry-after",
     "retry-after-ms",
     "x-should-retry",
@@ -93,10 +98,10 @@ class RequestContext:
                 headers.append((b"x-request-id", request_id.encode()))
                 if is_openai:
                     headers.append((b"openai-processing-ms", b"%d" % (head_s * 1000)))
+                    headers.append((b"openai-version", b"2020-10-01"))
                 standing: Standing | None = state.get("standing")
                 if standing is not None:
                     headers += limit_headers(standing, is_openai=is_openai)
-                    headers.append((b"openai-version", b"2020-10-01"))
                 if any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers):
                     is_stream = True
                     self._metrics.streams_open.inc()

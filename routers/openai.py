@@ -9,15 +9,17 @@ from app.wire.compat22 import without_aliases
 from app.wire.openai_chat import OpenAIChatStream, completion_body
 from routers.deps import SCOPE_CHAT, OpenAIKeyedRoute, OrjsonResponse, TurnCallDep
 from routers.openai_22 import await_22, speaks_22, stream_22
-from routers.responses import ERRORS
+from routers.responses import ANSWERED, ERRORS
 from routers.streaming import await_turn, stream_turn
-from schemas.completions import OpenAIChatCreate
+from schemas.openai_completions import OpenAIChatCreate
 
 router = APIRouter(prefix="/api/v1", route_class=OpenAIKeyedRoute, tags=["OpenAI"], responses=ERRORS)
 
 
-@router.post("/openai/{chat_id}/chat/completions", openapi_extra=SCOPE_CHAT, response_model=None)
-@router.post("/chats_openai/{chat_id}/chat/completions", openapi_extra=SCOPE_CHAT, response_model=None)
+@router.post("/openai/{chat_id}/chat/completions", openapi_extra=SCOPE_CHAT, response_model=None, responses=ANSWERED)
+@router.post(
+    "/chats_openai/{chat_id}/chat/completions", openapi_extra=SCOPE_CHAT, response_model=None, responses=ANSWERED
+)
 async def complete_chat(chat_id: ChatId, body: OpenAIChatCreate, call: TurnCallDep) -> Response:
     """Answer the last message of a conversation that the caller keeps; no session is read or written."""
     if body.is_streaming:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Request
 
 from app.domain.principals import Caller as Principal
 from app.retrieval.service import Retriever
+from app.security.quotas import Quotas
 from app.services.retrieval import read_checked, retrieve
 from app.wire.envelope import success
 from app.wire.retrieval import search_result
@@ -53,4 +54,5 @@ async def _searched(
 ) -> dict[str, Any]:
     retriever: Retriever = request.app.state.retriever
     asked = await read_checked(retriever, caller.tenant_id, sent, is_compat22=is_compat22)
-    return success(search_result(await retrieve(database, retriever, caller.tenant_id, caller.key_id, asked)))
+    quotas: Quotas = request.app.state.quotas
+    return success(search_result(await retrieve(database, retriever, quotas, caller, asked)))

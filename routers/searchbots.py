@@ -11,7 +11,7 @@ from app.services.search_apps import search_app_of
 from app.wire.envelope import success
 from app.wire.search_apps import mindmap, raw_result, search_app_object
 from routers.deps import SCOPE_CHAT, SCOPE_READ, Caller, Compat22, SearchBotRoute, TurnCallDep, Unit
-from routers.responses import ERRORS
+from routers.responses import ANSWERED, ERRORS
 from routers.search_deps import Tools, stream_answer
 from schemas.bodies import UrlText
 from schemas.searches import RetrievalTestBody, SearchQuestion, SearchRelatedQuestion
@@ -19,7 +19,7 @@ from schemas.searches import RetrievalTestBody, SearchQuestion, SearchRelatedQue
 router = APIRouter(prefix="/api/v1/searchbots", route_class=SearchBotRoute, tags=["embedded search"], responses=ERRORS)
 
 
-@router.post("/ask", openapi_extra=SCOPE_CHAT, response_model=None)
+@router.post("/ask", openapi_extra=SCOPE_CHAT, response_model=None, responses=ANSWERED)
 async def ask_of_search_bot(call: TurnCallDep, body: Annotated[SearchQuestion | None, Body()] = None) -> Response:
     """Answer from the datasets of a search app, as SSE; nothing is remembered of it."""
     body = body or SearchQuestion()

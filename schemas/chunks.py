@@ -32,6 +32,7 @@ class ChunkAddition(LooseBody):
     questions: Questions = None
     tag_kwd: Tags = None
     tag_feas: TagWeights = None
+    image_base64: Annotated[Any, _described({"type": "string"}, "A picture in base64, shown with the chunk.")] = None
 
 
 class ChunkChange(LooseBody):

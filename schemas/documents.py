@@ -35,6 +35,21 @@ class ParseBody(LooseBody):
     document_ids: Annotated[Any, _IDS] = None
 
 
+class IngestBody(LooseBody):
+    """Body of `POST /documents/ingest`: which documents, and `1` to parse or `2` to stop."""
+
+    doc_ids: Annotated[Any, _IDS] = None
+    run: Annotated[Any, WithJsonSchema({"type": "string", "enum": ["1", "2"], "default": "1"})] = None
+
+
+class MetadataConfigBody(LooseBody):
+    """Body of `PUT …/metadata/config`: fields `{key, type, description, enum}`, and whether a model fills them in."""
+
+    metadata: Annotated[Any, _LIST] = None
+    built_in_metadata: Annotated[Any, _LIST] = None
+    enable_metadata: Annotated[Any, WithJsonSchema({"type": "boolean"})] = None
+
+
 class MetadataBody(LooseBody):
     """Body of `POST …/metadata/update`: which documents, and what becomes of their metadata."""
 

@@ -77,7 +77,7 @@ class ParsedDocument:
     """A file as text: free of NUL and lone surrogates, line ends as `\\n`. No blocks = nothing to read in it.
 
     `notes` are lines for the document's log: pages that could not be read, parts left out. `thumbnail` is a small PNG
-    of the first page or of the image itself.
+    of the first page or of the image itself. `links` are the web addresses it links to, where they were asked for.
     """
 
     blocks: tuple[Block, ...] = ()
@@ -87,6 +87,7 @@ class ParsedDocument:
     attachments: tuple[Attachment, ...] = ()
     notes: tuple[str, ...] = ()
     thumbnail: bytes | None = None
+    links: tuple[str, ...] = ()
 
     @property
     def markdown(self) -> str:

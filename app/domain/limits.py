@@ -3,12 +3,15 @@
 import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 from app.domain.errors import Limited
 from app.domain.ids import KeyId, TenantId
 
 RATE_EXCEEDED = "Rate limit exceeded. Please retry later."
 TOO_MANY_STREAMS = "Too many concurrent streams."
+
+_UNDER_WAY_S = 2.0  # in which some of the calls that hold reservations will have ended
 
 KeyOfTenant = tuple[TenantId, KeyId]
 """Whose calls are counted together; tuples sort, and what is locked is locked in that order."""
@@ -80,8 +83,17 @@ def window_of(moment: float, window_s: float) -> tuple[float, float]:
     return begun, begun + window_s
 
 
+class Shortage(StrEnum):
+    """What a call may not have: the day's tokens are spent, or those that are left are reserved by calls under way."""
+
+    KEY = "key"
+    KEY_RESERVED = "key reserved"
+    TENANT = "tenant"
+    TENANT_RESERVED = "tenant reserved"
+
+
 class QuotaUsedUp(Limited):
-    """The tokens of the day are spent or reserved; coming back before the next day is no use."""
+    """The tokens of the day are spent; coming back before the next day is no use."""
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message, retry_after_s=retry_after_s, code="insufficient_quota")
@@ -95,13 +107,14 @@ class TokenQuota:
     of_key: int | None = None
     of_tenant: int | None = None
 
-    def refusal(self, of: str, now: datetime) -> QuotaUsedUp:
-        """Return the refusal that says which quota is used up (`key` or `tenant`) and when the next day begins."""
-        most = self.of_key if of == "key" else self.of_tenant
+    def refusal(self, shortage: Shortage, now: datetime) -> Limited:
+        """Return the refusal that says which quota it is, and when to come back: the next day, or soon."""
+        is_of_key = shortage in (Shortage.KEY, Shortage.KEY_RESERVED)
+        whose = "this API key" if is_of_key else "this tenant"
+        tokens = f"{self.of_key if is_of_key else self.of_tenant} tokens per day of {whose}"
+        if shortage in (Shortage.KEY_RESERVED, Shortage.TENANT_RESERVED):
+            message = f"Calls under way may need all that is left of the {tokens}. Please retry later."
+            return Limited(message, retry_after_s=_UNDER_WAY_S)
         midnight = datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), datetime.min.time(), UTC)
-        whose = "this API key" if of == "key" else "this tenant"
-        message = (
-            f"Token quota exceeded: the {most} tokens per day of {whose} are used up. "
-            f"It resets at {midnight:%Y-%m-%dT%H:%M:%SZ}."
-        )
+        message = f"Token quota exceeded: the {tokens} are used up. It resets at {midnight:%Y-%m-%dT%H:%M:%SZ}."
         return QuotaUsedUp(message, retry_after_s=(midnight - now).total_seconds())

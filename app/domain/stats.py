@@ -6,13 +6,13 @@ from datetime import date, datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatsFilter:
-    """Sessions that began from `begin` to `end`, both included. `source` None means those without one.
+    """Sessions that began from `begin` to `end`, both included, None being now. `source` None is those without one.
 
     `chat_id` and `agent_id` narrow it down where they are given.
     """
 
     begin: datetime
-    end: datetime
+    end: datetime | None = None
     source: str | None = None
     chat_id: str | None = None
     agent_id: str | None = None

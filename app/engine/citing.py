@@ -27,7 +27,18 @@ async def place_citations(ask: Ask, draft: Draft, *, deadline_s: float) -> None:
         except UpstreamFailed as error:
             log.info("citations_failed", error=error.kind)
     draft.repaired = text
-    draft.cited = tuple(number for number in cited_numbers(text) if number < len(draft.references))
+    draft.cited = _cited(text, draft)
+
+
+def mend_citations(ask: Ask, draft: Draft) -> None:
+    """Repair the markers of an answer that was broken off; none are placed."""
+    if draft.references and ask.skin.is_marking and draft.repaired is None:
+        draft.repaired = repair_markers(draft.text, len(draft.references))
+        draft.cited = _cited(draft.repaired, draft)
+
+
+def _cited(text: str, draft: Draft) -> tuple[int, ...]:
+    return tuple(number for number in cited_numbers(text) if number < len(draft.references))
 
 
 async def _inserted(ask: Ask, draft: Draft, text: str, *, deadline_s: float) -> str:

@@ -79,10 +79,25 @@ async def close(database: Database, closing: Closing) -> None:
 
 
 async def close_once(database: Database, closing: Closing) -> None:
-    """Store the end of a turn, in one try. Raises `TurnLost` as `close` does, and whatever the database does."""
+    """Store the end of a turn, in one try. Raises `TurnLost` as `close` does, and whatever the database does.
+
+    Of a turn that was deleted while it ran, with its session, only what it cost is stored.
+    """
     async with database.turns_alone(closing.tenant_id) as turns:
-        if not await turns.close(_row(closing)):
+        if await turns.close(_row(closing)):
+            return
+    async with database.unit(closing.tenant_id) as unit:
+        if await unit.turns.get(closing.turn_id) is not None:
             raise TurnLost(closing.turn_id)
+        if not await unit.usage.has_turn(closing.turn_id):
+            await unit.usage.add(
+                closing.calls,
+                turn_id=closing.turn_id,
+                session_id=closing.session_id,
+                chat_id=closing.chat_id,
+                api_key_id=closing.key_id,
+            )
+    log.info("turn_deleted_while_it_ran", turn=closing.turn_id)
 
 
 def _row(closing: Closing) -> TurnClosing:

@@ -63,7 +63,7 @@ def build_prompt(
 ) -> Prompt:
     """Return system text, history and question, cut to 95 % of the context.
 
-    Oldest turns go first, one by one; then what is longer of system text and question is cut (10.8).
+    Oldest turns go first, one by one; then system text or question is cut, and never to nothing (10.8).
     """
     first = [ChatMessage(role="system", content=system)] if system.strip() else []
     last = [ChatMessage(role="user", content=question)]
@@ -83,14 +83,27 @@ def build_prompt(
     total = system_cost + sum(costs) + question_cost
     if total <= limit:
         return Prompt(messages=[*first, *past, *last], tokens=total)
-    if first and system_cost > _SYSTEM_SHARE * (system_cost + question_cost):
-        room = limit - question_cost - _MESSAGE_OVERHEAD
-        first = [ChatMessage(role="system", content=cut(system, room, counter))] if room > 0 else []
-        if question_cost > limit:
-            last = [ChatMessage(role="user", content=cut(question, limit - _MESSAGE_OVERHEAD, counter))]
-    else:
-        last = [ChatMessage(role="user", content=cut(question, max(0, limit - system_cost), counter))]
+    system_room, question_room = _rooms(system_cost, question_cost, limit)
+    if system_cost > system_room:
+        first = [ChatMessage(role="system", content=cut(system, system_room - _MESSAGE_OVERHEAD, counter))]
+    if question_cost > question_room:
+        last = [ChatMessage(role="user", content=cut(question, question_room - _MESSAGE_OVERHEAD, counter))]
     return Prompt(messages=[*first, *last], tokens=limit)
+
+
+def _rooms(system_cost: int, question_cost: int, limit: int) -> tuple[int, int]:
+    """Return how many of `limit` tokens system text and question may have, which are more together (10.8).
+
+    One is cut to what the other leaves; where that is next to nothing both are, and the system text has four fifths.
+    """
+    if system_cost > _SYSTEM_SHARE * (system_cost + question_cost):
+        rooms = limit - question_cost, question_cost
+    else:
+        rooms = system_cost, limit - system_cost
+    if system_cost and min(rooms) <= _MESSAGE_OVERHEAD:
+        of_system = min(system_cost, int(limit * _SYSTEM_SHARE))
+        rooms = of_system, limit - of_system
+    return rooms
 
 
 def might_not_fit(prompt: Prompt, context_tokens: int | None, most_tokens: int | None) -> bool:

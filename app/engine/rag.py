@@ -21,9 +21,10 @@ from app.domain.models import (
 )
 from app.domain.retrieval import ModelCall
 from app.engine.ask import NATIVE, Ask
-from app.engine.citing import place_citations
+from app.engine.citing import mend_citations, place_citations
 from app.engine.draft import Draft
 from app.engine.finding import Finder, Findings, Searcher, WebSearcher
+from app.engine.fitting import fitted
 from app.engine.log import AT_ONCE
 from app.engine.prompting import Prompt, build_prompt, counted, might_not_fit, prompt_note, system_text
 from app.engine.quoting import find_quotes, write_quotes
@@ -45,6 +46,13 @@ class RagAnswerer:
 
     async def answer(self, ask: Ask, history: Sequence[ChatMessage], draft: Draft, *, deadline_s: float) -> None:
         """Write the answer into `draft` (conversations.md 10)."""
+        try:
+            await self._answer(ask, history, draft, deadline_s=deadline_s)
+        except BaseException:
+            mend_citations(ask, draft)  # what was said until now is kept
+            raise
+
+    async def _answer(self, ask: Ask, history: Sequence[ChatMessage], draft: Draft, *, deadline_s: float) -> None:
         skin = ask.skin
         if skin.found is not None:
             earlier = Findings(references=skin.found.references, total=skin.found.total or 0)
@@ -73,6 +81,8 @@ class RagAnswerer:
         notes: str = "",
     ) -> None:
         """Have the model answer from what was found; with nothing found, the assistant's own words for that stand."""
+        if not notes:
+            found = await fitted(ask, history, found, self._counter)
         _show(ask, found, draft)
         if not found.references and ask.empty_response and ask.skin.is_prose and not ask.skin.has_tools:
             draft.add([TextPiece(ask.empty_response)])

@@ -7,6 +7,9 @@ from app.domain.errors import Invalid
 from app.domain.models import ChatMessage
 from app.llm.base import TokenCounter
 
+PROMPT_SHARE = 0.95
+"""How much of a context a prompt may fill where something can be left out of it; the rest is the answer's."""
+
 _MESSAGE_OVERHEAD = 4  # tokens a message costs beside its text, roughly
 
 
@@ -21,7 +24,8 @@ def turn_messages(
 ) -> tuple[list[ChatMessage], int | None]:
     """Return system text, history and what the turn says, as they are, and their tokens where those were counted.
 
-    With `is_dropping` the opener, and the oldest turns as far as must be, are left out of the history.
+    With `is_dropping` the opener, and the oldest turns as far as must be for an answer to have room, are left out of
+    the history.
 
     Raises:
         Invalid: they are over the model's context (openai.md, CC-22).
@@ -35,7 +39,7 @@ def turn_messages(
         return whole, None
     costs = [counter.count(written(message)) + _MESSAGE_OVERHEAD for message in past]
     used = sum(costs) + sum(counter.count(written(message)) + _MESSAGE_OVERHEAD for message in [*first, *said])
-    while is_dropping and past and used >= context_tokens:
+    while is_dropping and past and used >= int(context_tokens * PROMPT_SHARE):
         drop = oldest_turn(past)
         used -= sum(costs[:drop])
         del past[:drop], costs[:drop]

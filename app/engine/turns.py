@@ -3,30 +3,28 @@
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal, Protocol
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from app.domain.errors import Broken, Invalid, ParleyError, Unavailable, UpstreamTimeout
+from app.domain.errors import Broken, ParleyError, Unavailable, UpstreamTimeout
 from app.domain.events import Ending, Failed, ReasoningPiece, TextPiece, ToolCallPiece, TurnStarted
-from app.domain.ids import ProcessId, SessionId, TenantId, TurnId, new_turn_id
+from app.domain.ids import ProcessId, TenantId, TurnId
 from app.domain.models import ChatMessage
-from app.domain.sessions import SessionMissing
 from app.domain.turns import SessionBusy, Turn, TurnLost, TurnMissing, TurnState
 from app.engine.ask import Ask, Recognition
 from app.engine.closing import CloseFailed, Closing, close, close_once, settle
-from app.engine.costing import estimated_tokens
 from app.engine.draft import Draft
 from app.engine.log import LogWriter, TurnLog
 from app.engine.observer import TurnObserver
+from app.engine.opening import SessionOccupied, Stored, TurnOpener, session_of
 from app.engine.outcome import Outcome, ending_of
 from app.engine.wakeups import Wakeups
 from app.llm.base import TokenCounter
 from app.security.quotas import Quotas
-from repositories.turns import Beginning, KnownChat, NewTurn, Opening
 from repositories.unit_of_work import Database, UnitOfWork
 
 log = structlog.get_logger()
@@ -34,9 +32,6 @@ log = structlog.get_logger()
 STOPS = "parley_stops"
 """Channel on which a process asks the owner of a turn to stop it; the payload is the turn's id."""
 
-_HISTORY_MESSAGES = 200  # the prompt's token budget cuts further
-_RETRY_WINDOW_S = 600.0  # design.md 1.5
-_DELIVERY_GRACE_S = 20.0  # what left our socket this recently may still have been lost on the way
 _TIMED_OUT = "The answer took longer than the time allowed for a turn."
 
 
@@ -105,6 +100,9 @@ class TurnEngine:
         self.quotas = Quotas(database, process_id)
         self.wakeups = Wakeups()
         self.writer = LogWriter(database, interval_s=config.log_interval_s, batch_bytes=config.log_batch_bytes)
+        self._opener = TurnOpener(
+            database, self.quotas, process_id, most=config.max_session_messages, on_full=config.on_full
+        )
         self._answerer = answerer
         self._counter = counter
         self._config = config
@@ -185,59 +183,47 @@ class TurnEngine:
             try:
                 async with self.database.unit(tenant_id) as unit:
                     ask = await prepare(unit)
-                    turn_id, history, created_at = await self._store_question(unit, ask)
+                    stored = await self._opener.store(unit, ask)
                 break
-            except _Busy as busy:
+            except SessionOccupied as busy:
                 if anyio.current_time() >= give_up_at:
                     message = "Another answer is being generated for this session."
                     raise SessionBusy(message, retry_after_s=1 if patience_s is None else 0.5) from None
                 await self.wakeups.wait(f"session:{busy.session_id}", 0.25)
-        if created_at is None:
-            known = self.local(ask.tenant_id, turn_id)
+        if stored.created_at is None:
+            known = self.local(ask.tenant_id, stored.turn_id)
             if known is not None:
                 known.retry_count = ask.recognition.retry_count
-            return turn_id, ask
-        self._begin(turn_id, ask, history, created_at, begun)
-        return turn_id, ask
+            return stored.turn_id, ask
+        self._begin(stored, ask, stored.created_at, begun)
+        return stored.turn_id, ask
 
     async def open_known(self, ask: Ask) -> TurnId | None:
         """Store the question and begin the answer in one round trip, if the chat is still as the ask knows it.
 
-        None, and nothing stored, when the chat has changed. Only for a new question in a session that begins with
-        it, or of a caller who keeps the history: whoever names a session, or may be repeating a call, goes through
-        `open_prepared`. A chat without an id cannot have changed.
+        None, and nothing stored, when the chat has changed, or the session has gone or is busy: `open_prepared` then
+        tells which. Whoever may be repeating a call, or brings datasets or documents, goes there at once. A chat
+        without an id cannot have changed.
 
         Raises:
             Unavailable: the process is draining.
         """
         self._check_open()
         begun = time.perf_counter()
-        turn_id, created_at = new_turn_id(), datetime.now(UTC)
-        known = None
-        if ask.chat.id:
-            known = KnownChat(updated_at=ask.chat.updated_at, dataset_count=len(ask.chat.datasets))
-        if ask.quota is None:
-            async with self.database.turns_alone(ask.tenant_id) as turns:
-                opening = await turns.open(self._new_turn(ask, turn_id, created_at), known)
-        else:
-            async with self.database.unit(ask.tenant_id) as unit:
-                opening = await unit.turns.open(self._new_turn(ask, turn_id, created_at), known)
-                if opening is Opening.OPENED:
-                    await self.quotas.reserve(unit.quotas, turn_id, ask.quota, estimated_tokens(ask, ask.history))
-        if opening is not Opening.OPENED:
+        stored = await self._opener.store_known(ask)
+        if stored is None or stored.created_at is None:
             return None
-        self._begin(turn_id, ask, ask.history, created_at, begun)
-        return turn_id
+        self._begin(stored, ask, stored.created_at, begun)
+        return stored.turn_id
 
     def _check_open(self) -> None:
         if self._tasks is None or self._is_draining:
             raise Unavailable("The service is shutting down; please try again.", retry_after_s=1)
 
-    def _begin(
-        self, turn_id: TurnId, ask: Ask, history: Sequence[ChatMessage], created_at: datetime, begun: float
-    ) -> None:
+    def _begin(self, stored: Stored, ask: Ask, created_at: datetime, begun: float) -> None:
         """Let a stored question be answered."""
         assert self._tasks is not None  # noqa: S101 (`_check_open`)
+        turn_id = stored.turn_id
         turn_log = TurnLog(ask.tenant_id, turn_id, fence=1)
         draft = Draft(turn_log, self.writer)
         draft.timings_ms["open"] = (time.perf_counter() - begun) * 1000
@@ -246,70 +232,13 @@ class TurnEngine:
         self._running[turn_id] = running
         started = TurnStarted(
             turn_id=turn_id,
-            session_id=_session_of(ask),
+            session_id=session_of(ask),
             chat_id=ask.chat.id or None,
             model=ask.model.name,
             created_s=running.created_s,
         )
         self.writer.note(turn_log, [started], 0)
-        self._tasks.start_soon(self._drive, turn_id, running, history)
-
-    def _new_turn(self, ask: Ask, turn_id: TurnId, created_at: datetime) -> NewTurn:
-        known = ask.recognition
-        return NewTurn(
-            id=turn_id,
-            session_id=_session_of(ask),
-            chat_id=ask.chat.id or None,
-            api_key_id=ask.key_id,
-            owner=self.process_id,
-            route=known.route,
-            body_hash=known.body_hash,
-            request_id=known.request_id,
-            question=ask.question if ask.skin.stored is None else ask.skin.stored,
-            model=ask.model.name,
-            prompt_version=ask.prompt_version,
-            created_at=created_at,
-            beginning=_beginning(ask),
-            extras=ask.extras,
-        )
-
-    async def _store_question(
-        self, unit: UnitOfWork, ask: Ask
-    ) -> tuple[TurnId, Sequence[ChatMessage], datetime | None]:
-        """Write the question and its turn; no time means that the turn was there already."""
-        turn_id, session_id, created_at = new_turn_id(), _session_of(ask), datetime.now(UTC)
-        found = await _found_again(unit, ask, turn_id)
-        if found is not None:
-            return found, (), None
-        if ask.told is not None and session_id is not None:
-            if ask.new_session is not None:
-                await unit.sessions.add(ask.new_session.session, next_position=1)
-                await unit.messages.add_opener(session_id, new_turn_id(), ask.new_session.opener)
-            await unit.messages.replace(session_id, ask.told.messages)
-        opening = await unit.turns.open(self._new_turn(ask, turn_id, created_at))
-        if opening is Opening.BUSY and session_id is not None:
-            raise _Busy(session_id)
-        if opening is not Opening.OPENED:
-            raise SessionMissing("Session does not exist")
-        if self._config.max_session_messages and ask.session_id is not None:
-            await self._make_room(unit, ask.session_id, turn_id)
-        history = ask.history
-        if session_id is not None and (ask.session_id is not None or ask.told is not None):
-            history = await unit.messages.history(session_id, but=turn_id, most=_HISTORY_MESSAGES)
-        if ask.quota is not None:
-            await self.quotas.reserve(unit.quotas, turn_id, ask.quota, estimated_tokens(ask, history))
-        return turn_id, history, created_at
-
-    async def _make_room(self, unit: UnitOfWork, session_id: SessionId, turn_id: TurnId) -> None:
-        """See to it that question and answer of a turn that opens fit into their session (conversations.md 11).
-
-        Raises:
-            Invalid: they do not, and older turns are not to be removed.
-        """
-        is_trimming = self._config.on_full == "trim"
-        most = self._config.max_session_messages
-        if not await unit.messages.make_room(session_id, but=turn_id, most=most, is_trimming=is_trimming):
-            raise Invalid("Session message limit reached.")
+        self._tasks.start_soon(self._drive, turn_id, running, stored.history)
 
     # --- driving -------------------------------------------------------------------------------------------------
 
@@ -349,7 +278,7 @@ class TurnEngine:
                 tenant_id=ask.tenant_id,
                 turn_id=turn_id,
                 fence=running.log.fence,
-                session_id=_session_of(ask),
+                session_id=session_of(ask),
                 chat_id=ask.chat.id or None,
                 key_id=ask.key_id,
                 ending=ending,
@@ -381,7 +310,7 @@ class TurnEngine:
             running.log.seal()
             del self._running[turn_id]
             running.ended.set()
-            self.wakeups.wake(f"session:{_session_of(ask)}")
+            self.wakeups.wake(f"session:{session_of(ask)}")
             self.writer.note_written(turn_id)
         self._observer.turn_ended(turn_id, ask, outcome.state, draft)
 
@@ -508,49 +437,6 @@ class TurnEngine:
         await anyio.sleep(_patience_s(running.retry_count))
         if running.followers == 0:
             self._stop(running)
-
-
-class _Busy(Exception):
-    """The session has a running turn; the unit is rolled back and the opening tried again."""
-
-    def __init__(self, session_id: SessionId) -> None:
-        super().__init__(session_id)
-        self.session_id = session_id
-
-
-async def _found_again(unit: UnitOfWork, ask: Ask, turn_id: TurnId) -> TurnId | None:
-    """Return the turn of an earlier call that this one repeats; else this one may have `turn_id`."""
-    known = ask.recognition
-    if known.retry_count:
-        retried = await unit.turns.find_retried(
-            api_key_id=ask.key_id,
-            route=known.route,
-            body_hash=known.body_hash,
-            window_s=_RETRY_WINDOW_S,
-            grace_s=_DELIVERY_GRACE_S,
-        )
-        if retried is not None:
-            return retried
-    if known.idempotency_key is None:
-        return None
-    kept = await unit.idempotency.claim(
-        api_key_id=ask.key_id,
-        key=known.idempotency_key,
-        route=known.route,
-        body_hash=known.body_hash,
-        turn_id=turn_id,
-    )
-    return kept.turn_id if kept is not None else None
-
-
-def _beginning(ask: Ask) -> Beginning | None:
-    """Return the session that the opening statement makes; one that is told what was said in it is made before."""
-    new = ask.new_session if ask.told is None else None
-    return Beginning(session=new.session, opener=new.opener, opener_id=new_turn_id()) if new is not None else None
-
-
-def _session_of(ask: Ask) -> SessionId | None:
-    return ask.new_session.session.id if ask.new_session is not None else ask.session_id
 
 
 def _patience_s(retry_count: int | None) -> float:

@@ -28,13 +28,14 @@ ANSWER_TOKENS = 1024
 """What an answer is taken to cost before it is there, where the caller sets no `max_tokens`."""
 
 _CHARS_PER_TOKEN = 4
+_MOST = 1 << 40  # of an answer: whoever names more gets no more, and the sums stay within a column
 _FAILURES = (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutError, Unavailable)
 _RELEASE_S = 5.0
 
 
 def estimate(texts: Iterable[str], max_tokens: int | None, *, more: int = 0) -> int:
     """Return about how many tokens a call will cost: its texts, its answer, and `more` tokens of other things."""
-    return sum(map(len, texts)) // _CHARS_PER_TOKEN + (max_tokens or ANSWER_TOKENS) + more
+    return sum(map(len, texts)) // _CHARS_PER_TOKEN + min(max_tokens or ANSWER_TOKENS, _MOST) + more
 
 
 class Quotas:
@@ -50,6 +51,7 @@ class Quotas:
 
         Raises:
             QuotaUsedUp: nothing of the day is left.
+            Limited: what is left is reserved by calls under way.
         """
         refused = await quotas.reserve(reservation_id, quota, tokens, self._process_id)
         if refused is not None:
@@ -76,6 +78,7 @@ class Quotas:
 
         Raises:
             QuotaUsedUp: nothing of the day is left; the block is not entered.
+            Limited: what is left is reserved by calls under way; it is not entered either.
         """
         if quota is None:
             yield

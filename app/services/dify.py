@@ -5,9 +5,10 @@ from typing import Any
 
 from app.domain.datasets import DatasetMissing
 from app.domain.errors import BadArgument, Invalid, Missing
-from app.domain.ids import KeyId, TenantId
+from app.domain.principals import Caller
 from app.domain.retrieval import SearchRequest, SearchResult
 from app.retrieval.service import NothingParsed, Retriever
+from app.security.quotas import Quotas
 from app.services.retrieval import read_request, retrieve
 from repositories.unit_of_work import Database
 
@@ -57,7 +58,7 @@ def read_dify(sent: Mapping[str, Any]) -> SearchRequest:
 
 
 async def retrieve_for_dify(
-    database: Database, retriever: Retriever, tenant_id: TenantId, key_id: KeyId, request: SearchRequest
+    database: Database, retriever: Retriever, quotas: Quotas, caller: Caller, request: SearchRequest
 ) -> SearchResult:
     """Search one dataset; what the models cost goes to the ledger.
 
@@ -66,7 +67,7 @@ async def retrieve_for_dify(
         ParleyError: as `retrieve`.
     """
     try:
-        return await retrieve(database, retriever, tenant_id, key_id, request)
+        return await retrieve(database, retriever, quotas, caller, request)
     except DatasetMissing as error:
         raise Missing("Knowledgebase not found!") from error
     except NothingParsed as error:

@@ -10,9 +10,10 @@ import anyio
 import anyio.to_thread
 
 from app.domain.errors import BadArgument, Invalid, UpstreamFailed, WrongType
-from app.domain.models import Embeddings
+from app.domain.models import Embeddings, Usage
 from app.domain.principals import Caller
 from app.domain.retrieval import ModelCall
+from app.llm.base import EmbeddingModel
 from app.llm.catalogue import ModelCatalogue
 from app.llm.entries import ModelEntry
 from app.llm.openai_embedding import OpenAIEmbeddingModel, TokensOrText
@@ -65,32 +66,38 @@ class EmbeddingsApi:
         self._ledger.check_room()
         tokens = sum(len(one) // (4 if isinstance(one, str) else 1) + 1 for one in inputs)
         async with self._quotas.held(caller.tenant_id, caller.quota, tokens):
+            embedder = self._catalogue.embedding(entry.wire_name)
+            spent: list[Usage] = []
             begun_s = asyncio.get_running_loop().time()
-            found = await self._asked(entry, inputs, asked, begun_s + _TIMEOUT_S)
-            row = ModelCall(
-                kind="embedding",
-                purpose="raw",
-                model=found.model,
-                provider=found.provider,
-                usage=found.usage,
-                duration_ms=(asyncio.get_running_loop().time() - begun_s) * 1000,
-            )
-            written = Entry(caller.tenant_id, caller.key_id, row)
-            self._ledger.add(written)
-            if caller.quota is not None:  # the day's sum must know before the reservation ends
-                with anyio.move_on_after(_WRITTEN_S):
-                    await written.written.wait()
+            try:
+                vectors = await _asked(embedder, inputs, asked, begun_s + _TIMEOUT_S, spent)
+            except UpstreamFailed as error:
+                error.is_final = error.is_final or bool(spent)
+                raise
+            finally:
+                if spent:
+                    await self._account(caller, embedder, spent, begun_s)
         if cut is not None:
-            found.vectors[:] = await anyio.to_thread.run_sync(_shortened, found.vectors, cut)
+            vectors = await anyio.to_thread.run_sync(_shortened, vectors, cut)
+        usage = sum(spent, Usage())
+        found = Embeddings(vectors=vectors, model=embedder.name, provider=embedder.provider, usage=usage)
         return Embedded(model=model.name, embeddings=found, encoding=encoding)
 
-    async def _asked(
-        self, entry: ModelEntry, inputs: Sequence[TokensOrText], dimensions: int | None, deadline_s: float
-    ) -> Embeddings:
-        model = self._catalogue.embedding(entry.wire_name)
-        if isinstance(model, OpenAIEmbeddingModel):
-            return await model.embed_raw(inputs, dimensions=dimensions, deadline_s=deadline_s)
-        return await model.embed([one for one in inputs if isinstance(one, str)], deadline_s=deadline_s)
+    async def _account(self, caller: Caller, model: EmbeddingModel, spent: Sequence[Usage], begun_s: float) -> None:
+        """Give the ledger a row of what a call cost, whether it came to its end or not."""
+        row = ModelCall(
+            kind="embedding",
+            purpose="raw",
+            model=model.name,
+            provider=model.provider,
+            usage=sum(spent, Usage()),
+            duration_ms=(asyncio.get_running_loop().time() - begun_s) * 1000,
+        )
+        entry = Entry(caller.tenant_id, caller.key_id, row)
+        self._ledger.add(entry)
+        if caller.quota is not None:  # the day's sum must know before the reservation ends
+            with anyio.move_on_after(_WRITTEN_S, shield=True):
+                await entry.written.wait()
 
     def _fitting(self, inputs: list[TokensOrText], entry: ModelEntry, name: str) -> list[TokensOrText]:
         """Return the inputs as the provider takes them, none too long for the model; runs in a thread."""
@@ -118,6 +125,20 @@ class EmbeddingsApi:
                 param=path,
                 code="context_length_exceeded",
             )
+
+
+async def _asked(
+    model: EmbeddingModel,
+    inputs: Sequence[TokensOrText],
+    dimensions: int | None,
+    deadline_s: float,
+    spent: list[Usage],
+) -> list[list[float]]:
+    if isinstance(model, OpenAIEmbeddingModel):
+        return await model.embed_raw(inputs, dimensions=dimensions, deadline_s=deadline_s, spent=spent)
+    found = await model.embed([one for one in inputs if isinstance(one, str)], deadline_s=deadline_s)
+    spent.append(found.usage)
+    return found.vectors
 
 
 def _inputs(told: Any) -> list[TokensOrText]:

@@ -1,34 +1,53 @@
 """The retrieval routes' rules: what a request says, in the order it is checked (knowledge.md 4.1)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import anyio
+
 from app.domain.errors import Invalid, WrongType
-from app.domain.ids import DatasetId, DocumentId, KeyId, TenantId
+from app.domain.ids import DatasetId, DocumentId, TenantId
+from app.domain.principals import Caller
 from app.domain.retrieval import ModelCall, SearchRequest, SearchResult
 from app.retrieval.service import Retriever
+from app.security.quotas import Quotas, estimate
 from app.services.reading import flag, languages, number, texts, whole
 from repositories.unit_of_work import Database
 
 _MOST = 10_000  # of a page and of neighbours; what is beyond is cut to it
 _PAGES = 2**31
+_WRITTEN_S = 5.0
 
 
 async def retrieve(
-    database: Database, retriever: Retriever, tenant_id: TenantId, key_id: KeyId, request: SearchRequest
+    database: Database, retriever: Retriever, quotas: Quotas, caller: Caller, request: SearchRequest
 ) -> SearchResult:
     """Search, and write what the models cost to the ledger, also when the search failed after they were asked.
 
     Raises:
+        QuotaUsedUp, Limited: before anything was asked.
         ParleyError: as `Retriever.search`.
     """
     calls: list[ModelCall] = []
-    try:
-        return await retriever.search(tenant_id, request, must_be_parsed=True, calls=calls)
-    finally:
-        if calls:
-            async with database.unit(tenant_id) as unit:
-                await unit.usage.add(calls, api_key_id=key_id)
+    async with quotas.held(caller.tenant_id, caller.quota, _cost(request)):
+        try:
+            return await retriever.search(caller.tenant_id, request, must_be_parsed=True, calls=calls)
+        finally:
+            await write_calls(database, caller, calls)
+
+
+async def write_calls(database: Database, caller: Caller, calls: Sequence[ModelCall]) -> None:
+    """Write what models cost to the ledger of the caller's key; whoever is cancelled meanwhile still does."""
+    if calls:
+        with anyio.move_on_after(_WRITTEN_S, shield=True):
+            async with database.unit(caller.tenant_id) as unit:
+                await unit.usage.add(calls, api_key_id=caller.key_id)
+
+
+def _cost(request: SearchRequest) -> int:
+    """Return about how many tokens a search costs: the question's, and those of a chat model that is asked first."""
+    is_asking = request.keyword or bool(request.cross_languages) or request.meta_data_filter is not None
+    return estimate((request.question,), None if is_asking else 1)
 
 
 async def read_checked(

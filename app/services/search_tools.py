@@ -26,7 +26,7 @@ from app.services.asking_datasets import CHUNKS, NOT_OWNED, page_app, question_o
 from app.services.mindmap import Node, mindmap_prompt, outline_of, parse_outline
 from app.services.reading import flag, texts, whole
 from app.services.related import parse_related, related_prompt
-from app.services.retrieval import read_request, retrieve
+from app.services.retrieval import read_request, retrieve, write_calls
 from app.services.search_apps import require_keys
 from app.services.search_settings import SearchSettings, chat_model, generation, ids, objects, read_settings
 from repositories.unit_of_work import Database
@@ -154,7 +154,7 @@ class SearchTools:
 
     async def _found(self, caller: Caller, request: SearchRequest) -> SearchResult:
         try:
-            return await retrieve(self.database, self.retriever, caller.tenant_id, caller.key_id, request)
+            return await retrieve(self.database, self.retriever, self.quotas, caller, request)
         except DatasetMissing as error:  # it went away meanwhile
             raise Missing("Knowledgebase not found!", param="kb_id") from error
         except NothingParsed as error:
@@ -175,9 +175,7 @@ class SearchTools:
             try:
                 return await ask_text(model, messages, options, purpose=purpose, calls=calls, deadline_s=deadline_s)
             finally:
-                if calls:
-                    async with self.database.unit(caller.tenant_id) as unit:
-                        await unit.usage.add(calls, api_key_id=caller.key_id)
+                await write_calls(self.database, caller, calls)
 
 
 def _named(kb_id: Any) -> tuple[str, ...]:

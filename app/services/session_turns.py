@@ -93,7 +93,7 @@ class SessionTurnService:
             Invalid: name or user id cannot be.
             SessionBusy: the turn's answer is being generated.
         """
-        session = await self.session(chat_id, session_id, lock=True)
+        session = await self.session(chat_id, session_id)
         message_id = required(sent, "message_id")["message_id"]
         place = await self._ended(session_id, message_id)
         now = datetime.now(UTC)
@@ -102,13 +102,15 @@ class SessionTurnService:
             chat_id=chat_id,
             name=name_of(sent.get("name") or session.name),
             user_id=_text(sent, "user_id", session.user_id),
-            source=session.source,
-            variables=session.variables,
             created_at=now,
             updated_at=now,
         )
-        await self._unit.sessions.add(copy, next_position=place + 1)
-        await self._unit.session_messages.copy(session_id, copy.id, place=place, api_key_id=key_id)
+        forks = self._unit.session_forks
+        await forks.begin(session_id, copy, place=place)
+        await forks.copy(session_id, copy.id, place=place, api_key_id=key_id)
+        await self.session(chat_id, session_id)
+        await self._ended(session_id, message_id)  # still there, and so is all that came before it
+        await forks.show(copy.id, chat_id)
         return await self._view(chat_id, copy.id)
 
     async def session(self, chat_id: ChatId, session_id: SessionId, *, lock: bool = False) -> Session:

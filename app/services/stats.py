@@ -23,9 +23,10 @@ def read_stats(
         Invalid: something is no date.
     """
     first = (now - timedelta(days=DAYS)).astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    end = read_moment("to_date", to_date, is_end=True)
     return StatsFilter(
         begin=read_moment("from_date", from_date) or first,
-        end=read_moment("to_date", to_date, is_end=True) or now,
+        end=end if end is not None and end < now else None,
         source=AGENT if canvas_id else source or None,
         chat_id=chat_id or None,
         agent_id=canvas_id or None,

@@ -78,12 +78,15 @@ def _check_after(messages: list[Any], leading: int, assistant: str) -> None:
     """Check messages that go on after calls which the session's last answer made; the session is looked at later."""
     tools = [one for one in messages if isinstance(one, dict) and one.get("role") == "tool"][:leading]
     calls = [{"id": one.get("tool_call_id") or "?", "type": "function"} for one in tools]
-    ids = [call["id"] for call in calls]
-    for index, one in enumerate(ids):
-        if one in ids[:index]:
+    answered: set[str] = set()
+    for index, call in enumerate(calls):
+        call_id: Any = call["id"]
+        if isinstance(call_id, str) and call_id in answered:
             raise BadArgument(f"`messages.{index}` answers a call twice.", param=f"messages.{index}")
+        if isinstance(call_id, str):
+            answered.add(call_id)
     asking = {"role": "assistant", "content": None, "tool_calls": calls}
-    place = next(at for at, one in enumerate(messages) if one in tools)
+    place = next(at for at, one in enumerate(messages) if one is tools[0])
     try:
         check_messages([*messages[:place], asking, *messages[place:]], model=assistant, sees=True)
     except Invalid as error:

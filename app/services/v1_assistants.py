@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import orjson
+
 from app.domain.chats import ChatMissing, ParameterMissing
 from app.domain.errors import BadArgument, Invalid
-from app.domain.ids import ChatId, SessionId, TurnId
+from app.domain.ids import ChatId, DatasetId, DocumentId, SessionId, TurnId
 from app.domain.models import ChatMessage
 from app.domain.principals import Caller
+from app.domain.references import Reference
 from app.domain.sessions import Message
+from app.domain.turns import SessionBusy
 from app.engine.ask import Ask, Found, Recognition, Skin
 from app.engine.tool_calls import turn_of_call
 from app.llm.catalogue import ModelCatalogue
@@ -40,6 +44,7 @@ class V1Assistants:
             Missing: the caller has no such session.
             SessionBusy: another turn of the session runs; nothing was stored.
         """
+        body = _storable(body)
         params = read_params(body)
         spoken = read_messages(body.get("messages"), assistant=chat_id, in_session=params.session_id is not None)
 
@@ -60,6 +65,8 @@ class V1Assistants:
             turn_id, ask = await self._completions.shaped(caller, chat_id, question, recognition, shape, look)
         except ChatMissing as error:
             raise ModelNotFound(chat_id) from error
+        except SessionBusy as error:
+            raise SessionBusy(error.message, retry_after_s=_come_back_s(recognition.retry_count or 0)) from error
         except ParameterMissing as error:
             param = f"variables.{error.param}"
             raise Invalid(
@@ -78,6 +85,29 @@ class V1Assistants:
         if spoken.image_path is not None and not self._models.sees(entry):
             message = f"The model `{entry.name}` takes no images."
             raise BadArgument(message, param=spoken.image_path, code="unsupported_value")
+
+
+def _storable(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a body without NUL, which no text of Postgres can hold."""
+    return _without_nul(body) if b"\\u0000" in orjson.dumps(body) else body
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd")
+    if isinstance(value, list):
+        return [_without_nul(one) for one in value]
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(one) for key, one in value.items()}
+    return value
+
+
+def _come_back_s(retry_count: int) -> float:
+    """Return when a caller who was refused so often should ask a busy session again, in seconds.
+
+    Stock clients try three times: half a second would have them give up while a usual answer is being written.
+    """
+    return min(8.0, 0.5 * (1 << 2 * min(retry_count, 4)))
 
 
 def _cannot(entry: ModelEntry, param: str) -> str:
@@ -135,11 +165,29 @@ def _look(params: AssistantParams, spoken: Spoken) -> Look | None:
             return ask
         if answer.references is None or ask.skin.found is not None:
             return ask
-        kept = tuple(one for one in answer.references if not one.dataset_id or one.dataset_id in ask.dataset_ids)
+        kept = await _still_there(unit, answer.references, ask)
         found = Found(references=kept, total=answer.reference_total)
         return replace(ask, skin=replace(ask.skin, found=found))
 
     return look
+
+
+async def _still_there(unit: UnitOfWork, references: tuple[Reference, ...], ask: Ask) -> tuple[Reference, ...]:
+    """Return those of an earlier answer's references that a new one may rest on: none of deleted documents (C-08)."""
+    wanted: dict[DatasetId, set[DocumentId]] = {}
+    for one in references:
+        if one.document_id and one.dataset_id in ask.dataset_ids:
+            wanted.setdefault(one.dataset_id, set()).add(one.document_id)
+    there = {
+        document.id
+        for dataset_id, ids in wanted.items()
+        for document in await unit.documents.many(dataset_id, sorted(ids))
+    }
+    return tuple(
+        one
+        for one in references
+        if not one.dataset_id or one.document_id in there or (not one.document_id and one.dataset_id in ask.dataset_ids)
+    )
 
 
 async def _after_calls(unit: UnitOfWork, ask: Ask, session_id: SessionId, spoken: Spoken) -> Ask:

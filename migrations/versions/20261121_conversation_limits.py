@@ -12,6 +12,8 @@ from migrations.functions import (
 )
 from migrations.limit_functions import DROP_LIMIT_FUNCTIONS, LIMIT_FUNCTIONS
 from migrations.session_functions import DROP_SESSION_FUNCTIONS, SESSION_FUNCTIONS
+from migrations.stats_functions import DROP_STATS_FUNCTIONS, STATS_FUNCTIONS
+from migrations.turn_functions import CONTINUE_SESSION, DROP_CONTINUE_SESSION
 
 revision = "0004"
 down_revision = "0003"
@@ -29,6 +31,24 @@ TABLES = {
             process_id TEXT NOT NULL,
             CONSTRAINT pk_quota_reservations PRIMARY KEY (tenant_id, id, subject),
             CONSTRAINT fk_quota_reservations_tenants FOREIGN KEY(tenant_id)
+                REFERENCES tenants (tenant_id) ON DELETE CASCADE
+        )
+    """,
+    "session_days": """
+        CREATE TABLE session_days (
+            tenant_id TEXT NOT NULL,
+            day DATE NOT NULL,
+            source TEXT NOT NULL,
+            chat_id TEXT NOT NULL,
+            user_id TEXT NOT NULL,
+            slot INTEGER NOT NULL,
+            sessions BIGINT NOT NULL,
+            tokens BIGINT NOT NULL,
+            duration_s DOUBLE PRECISION NOT NULL,
+            rounds BIGINT NOT NULL,
+            thumb_up BIGINT NOT NULL,
+            CONSTRAINT pk_session_days PRIMARY KEY (tenant_id, day, source, chat_id, user_id, slot),
+            CONSTRAINT fk_session_days_tenants FOREIGN KEY(tenant_id)
                 REFERENCES tenants (tenant_id) ON DELETE CASCADE
         )
     """,
@@ -80,8 +100,22 @@ FORMER_INDEXES = {
     "ix_sessions_idle": "sessions (updated_at)",
 }
 
-FUNCTIONS = (OPEN_TURN_BEGINNING, CLOSE_TURN_CALLING, *LIMIT_FUNCTIONS, *SESSION_FUNCTIONS)
-DROP_FUNCTIONS = (*DROP_SESSION_FUNCTIONS, *DROP_LIMIT_FUNCTIONS, DROP_CLOSE_TURN_CALLING, DROP_OPEN_TURN_BEGINNING)
+FUNCTIONS = (
+    OPEN_TURN_BEGINNING,
+    CLOSE_TURN_CALLING,
+    *LIMIT_FUNCTIONS,
+    *SESSION_FUNCTIONS,
+    CONTINUE_SESSION,
+    *STATS_FUNCTIONS,
+)
+DROP_FUNCTIONS = (
+    DROP_CONTINUE_SESSION,
+    *DROP_STATS_FUNCTIONS,
+    *DROP_SESSION_FUNCTIONS,
+    *DROP_LIMIT_FUNCTIONS,
+    DROP_CLOSE_TURN_CALLING,
+    DROP_OPEN_TURN_BEGINNING,
+)
 
 DISPATCH = (
     "DROP POLICY IF EXISTS dispatch ON quota_days",  # a new database got it with the table

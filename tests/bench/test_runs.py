@@ -83,7 +83,10 @@ def test_limits_measures_calls_with_and_without(tmp_path: Path) -> None:
     sorts = ("no key", "key", "key and limits")
     assert names(report) >= {f"call, {name}, {word}" for name in sorts for word in ("p50", "p99")}
     assert names(report) >= {"key and limits, p50", "limits alone, p50", "calls at once, key and limits"}
-    assert [goal["figure"] for goal in report["goals"]] == ["key and limits, p50"]
+    passed = "calls let through with a budget of 100"
+    assert [goal["figure"] for goal in report["goals"]] == ["key and limits, p50", passed]
+    assert report["goals"][1]["value"] == 100
+    assert report["details"]["burst"] == {"statuses": {"400": 100, "429": 50}, "processes": 2}
 
 
 def test_what_is_not_a_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

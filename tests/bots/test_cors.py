@@ -1,15 +1,20 @@
 """Which pages may read what routes for pages answer (conversations.md 7.1; openai.md 1.3)."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
 
 from app.domain.chats import Chat
+from app.domain.limits import LimitsConfig, RateConfig
 from app.main import WebConfig, build_app
+from routers.deps import EdgeConfig
 from tests.bots.world import SHOP, embedded, minted, page, visiting
 from tests.conftest import Tenant
-from tests.service import Service, on_a_socket, scripted
+from tests.pg import DatabaseUrls
+from tests.service import Service, on_a_socket, scripted, served
+from tests.upstream.fixtures import ScriptedUpstream
 
 ALLOWED = "access-control-allow-origin"
 
@@ -55,7 +60,7 @@ async def test_a_visitors_page_reads_answers_streams_and_refusals(service: Servi
     assert answers[1].headers["content-type"].startswith("text/event-stream")
     for answer in answers:
         assert answer.headers[ALLOWED] == SHOP
-        assert "x-request-id" in answer.headers["access-control-expose-headers"]
+        assert {"x-request-id", "x-turn-id"} <= set(answer.headers["access-control-expose-headers"].split(", "))
         assert "Origin" in answer.headers["vary"]
 
 
@@ -64,13 +69,48 @@ async def test_pages_of_other_origins_read_nothing(service: Service, tenant: Ten
     token = await minted(service, tenant, chat.id, "ada")
     for bot in (
         page(service, token, chat.id, "https://evil.example"),
-        page(service, "unknown", chat.id, SHOP),
         replace(await embedded(service, tenant, chat.id)),
     ):
         async with bot.client:
             headers = {"Origin": bot.client.headers.get("origin", "https://evil.example")}
             answer = await bot.client.get(f"{bot.path}/info", headers=headers)
             assert ALLOWED not in answer.headers
+
+
+@pytest.mark.promise("conversations:7.1-cors")
+async def test_a_page_reads_why_its_token_opens_nothing_any_more(service: Service, chat: Chat) -> None:
+    """Nobody knows the token, so nobody knows its origin; the answer holds nothing but the refusal."""
+    for prefix, status, code in (("", 401, 103), ("/compat/0.22", 200, 102)):
+        for token in ("unknown", "two words"):
+            async with page(service, token, chat.id, SHOP).client as client:
+                for path in (f"/api/v1/chatbots/{chat.id}/info", "/api/v1/searchbots/detail?search_id=x"):
+                    answer = await client.get(f"{prefix}{path}")
+                    assert (answer.status_code, answer.json()["code"]) == (status, code)
+                    assert answer.headers[ALLOWED] == SHOP
+
+
+@pytest.mark.promise("conversations:7.1-cors", "conversations:11-headers")
+async def test_a_page_reads_that_it_asked_too_often(
+    fresh_database: DatabaseUrls, upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    edge = EdgeConfig(limits=LimitsConfig(rate=RateConfig(limit=4, window_s=3600), max_streams=1))
+    async with served(fresh_database, upstream, tmp_path, edge=edge) as service:
+        tenant = await service.tenant()
+        chat = await service.chat(tenant)
+        bot = await visiting(service, tenant, chat.id, "ada")
+        async with bot.client:
+            slow = {"question": scripted(pieces=2, stall_after=1), "session_id": await bot.session()}
+            async with bot.client.stream("POST", f"{bot.path}/completions", json=slow) as streamed:
+                answers = [streamed, await bot.client.post(f"{bot.path}/completions", json={})]
+            answers.append(await bot.client.get(f"{bot.path}/info"))
+        assert [answer.status_code for answer in answers] == [200, 429, 429]
+        assert answers[1].json()["message"] == "Too many concurrent streams."
+        assert answers[2].json()["message"] == "Rate limit exceeded. Please retry later."
+        for answer in answers:
+            assert answer.headers[ALLOWED] == SHOP
+            assert answer.headers["x-ratelimit-limit"] == "4"
+            exposed = answer.headers["access-control-expose-headers"].split(", ")
+            assert {"retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"} <= set(exposed)
 
 
 @pytest.mark.promise("conversations:7.1-embed-origins")

@@ -17,7 +17,8 @@ from app.domain.principals import Scope
 from app.engine.lease import VISITORS_KEPT_S
 from tests.bots.world import SHOP, embedded, minted, page, visiting
 from tests.conftest import Tenant
-from tests.service import Service, scripted
+from tests.contract.routes import keyed
+from tests.service import Service, scripted, stream
 from tests.tokens.world import told
 
 ELSEWHERE = (403, 104, "This visitor token may not be used from here.")
@@ -212,3 +213,31 @@ async def test_a_token_for_a_search_app_opens_no_assistant(
     async with bot.client:
         assert told(await bot.ask()) == OTHER_BOT
         assert told(await bot.client.get(f"{bot.path}/info")) == OTHER_BOT
+
+
+@pytest.mark.promise("conversations:7.1-visitor-bot", "conversations:7.1-kinds")
+async def test_it_opens_no_other_route(service: Service, tenant: Tenant, chat: Chat) -> None:
+    """Every route there is, before anything of the call is read: those for API keys, and those of other bots."""
+    bot = page(service, await minted(service, tenant, chat.id, "ada"), chat.id, SHOP)
+    async with bot.client:
+        for one in keyed(service.app):
+            answer = await bot.client.request(one.method, one.filled(), content=b"{not json")
+            assert answer.status_code == 403, (str(one), answer.text)
+            if one.is_page:
+                assert told(answer) == OTHER_BOT, str(one)
+
+
+@pytest.mark.promise("conversations:7.1-visitor-end")
+async def test_an_answer_that_began_is_told_whole_after_its_token_ended(
+    service: Service, tenant: Tenant, chat: Chat
+) -> None:
+    async with service.client(tenant) as client:
+        path = f"/api/v1/chatbots/{chat.id}/visitor_tokens"
+        made = (await client.post(path, json={"origin": SHOP, "visitor": "ada", "ttl_s": 1})).json()["data"]
+    bot = page(service, made["token"], chat.id, SHOP)
+    async with bot.client:
+        body = {"question": scripted(pieces=8, gap_ms=200), "session_id": await bot.session()}
+        streamed = await stream(bot.client, "POST", f"{bot.path}/completions", json=body)
+        assert time.time() > made["expires_at"]
+        assert (streamed.status, streamed.data[-1]) == (200, "[DONE]")
+        assert told(await bot.ask(question="More", session_id=body["session_id"]))[:2] == (401, 103)

@@ -353,3 +353,15 @@ async def test_the_prompt_is_shown_where_the_setting_says_so(
         assert told.startswith(f"Be brief.\n\n### Query:\n{question}\n\n### Timings:\n- ")
         assert "- model: " in told
         assert "### Tokens:\n- 1 of scripted, " in told
+
+
+@pytest.mark.promise("conversations:4.1-empty-body")
+async def test_an_empty_body_counts_as_an_empty_object(chat: Chat, client: httpx.AsyncClient) -> None:
+    for content in (b"", b"{}", b"null"):
+        answer = await stream(client, "POST", path(chat), content=content)
+        assert answer.data[0]["data"]["answer"] == "Hello!"
+        missing = await client.post(EVERYWHERE, content=content)
+        assert (missing.status_code, missing.json()["message"]) == (400, "required argument are missing: messages")
+    with_type = await client.post(path(chat), content=b"", headers={"Content-Type": "application/json"})
+    assert with_type.status_code == 200
+    assert (await client.post(path(chat), content=b"[]")).status_code == 400

@@ -12,7 +12,7 @@ from app.domain.ids import TurnId
 from app.domain.models import FinishReason, Usage
 from app.wire.openai_chat import OpenAIChatStream
 from app.wire.references import chunk_with_metadata
-from schemas.completions import OpenAIChatCreate
+from schemas.openai_completions import OpenAIChatCreate
 from tests.completions.world import reference
 from tests.service import Service, scripted, stream
 

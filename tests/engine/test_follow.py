@@ -15,6 +15,7 @@ from sqlalchemy import text
 from app.domain.chats import Chat
 from app.domain.events import Done, Failed, Numbered, Stopped, TextPiece, is_last
 from app.domain.ids import ChunkId, DatasetId, DocumentId, TurnId
+from app.domain.limits import LimitsConfig
 from app.domain.models import ChatMessage, ModelItem, ModelReasoning, ModelText
 from app.domain.references import Reference
 from app.domain.sessions import Session
@@ -28,6 +29,8 @@ from app.engine.rag import RagAnswerer
 from app.engine.turns import TurnEngine
 from app.llm.scripted import ScriptedChatModel
 from app.security.authenticator import Authenticator
+from app.security.limits import Limits
+from repositories.limits import LimitCounters
 from repositories.unit_of_work import Database
 from routers import errors, turns
 from routers.deps import EdgeConfig
@@ -73,6 +76,7 @@ def api(process: Process) -> httpx.AsyncClient:
     app.state.engine = process.engine
     app.state.edge = EdgeConfig(ping_s=0)
     app.state.authenticator = Authenticator(process.database, PEPPER)
+    app.state.limits = Limits(LimitCounters(process.database.url), LimitsConfig(), process.engine.process_id)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", timeout=20)
 
 

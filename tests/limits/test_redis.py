@@ -94,3 +94,21 @@ async def test_when_redis_goes_away_postgres_counts(fresh_database: DatabaseUrls
             assert await passed(gate, calls=60) == 40
             assert await passed(gate, calls=5) == 0
             tasks.cancel_scope.cancel()
+
+
+@pytest.mark.promise("conversations:11-redis")
+async def test_redis_is_asked_again_after_a_while(fresh_database: DatabaseUrls) -> None:
+    """It is left alone for five seconds once it has failed; back again it knows what it had counted before."""
+    now = 1000.0
+    with redis_server() as url:
+        there = RedisCounter(url, timeout_s=5)
+        counter = FallingBack(there, LimitCounters(fresh_database.app), monotonic=lambda: now)
+        assert (await counter.take({A: 3}, 86_400.0))[A].used == 3
+        counter._first = RedisCounter("redis://127.0.0.1:1/0", timeout_s=0.5)
+        assert (await counter.take({A: 4}, 86_400.0))[A].used == 4
+        counter._first = there
+        now += 4.9
+        assert (await counter.take({A: 1}, 86_400.0))[A].used == 5  # PostgreSQL still
+        now += 0.2
+        assert (await counter.take({A: 1}, 86_400.0))[A].used == 4
+        await counter.close()

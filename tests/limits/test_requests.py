@@ -87,6 +87,8 @@ async def test_every_authenticated_answer_tells_how_the_key_stands(
             assert openai.headers["x-ratelimit-limit-requests"] == "7"
             assert openai.headers["x-ratelimit-remaining-requests"] == "2"
             assert openai.headers["x-ratelimit-reset-requests"].endswith("s")
+            assert openai.headers["openai-version"] == "2020-10-01"
+            assert not {"openai-version", "openai-processing-ms"} & set(answer.headers)
             for answer in (
                 await nobody.get("/api/v1/chats"),
                 await nobody.get("/api/v1/chats", headers={"Authorization": "Bearer nonsense"}),

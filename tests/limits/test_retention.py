@@ -8,8 +8,11 @@ import anyio
 import pytest
 
 from app.domain.chats import Chat
+from app.engine.failures import DATABASE_FAILURES
 from app.engine.retention import Retention
 from app.engine.turns import EngineConfig
+from repositories import session_retention
+from repositories.statements import Statement
 from tests.conftest import Tenant
 from tests.pg import DatabaseUrls
 from tests.service import Service, scripted, served
@@ -140,6 +143,27 @@ async def test_idle_sessions_go_with_all_that_is_theirs_but_what_they_cost(servi
     await one(service, tenant, "UPDATE sessions SET deleted_at = now() - interval '31 days' WHERE id = $1", idle)
     await retention.round()
     assert await one(service, tenant, "SELECT count(*) FROM sessions") == 1
+
+
+@pytest.mark.promise("conversations:11-retention")
+async def test_a_session_ends_whole_or_not_at_all(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database goes away after the messages were deleted, before the turns: nothing of it has happened."""
+    tenant = await service.tenant()
+    chat = await service.chat(tenant)
+    session_id = (await ask(service, tenant, chat, "q1"))["data"]["session_id"]
+    await age(service, tenant, session_id, 31)
+    with monkeypatch.context() as patch:
+        going = Statement(
+            """WITH gone AS (SELECT pg_terminate_backend(pg_backend_pid())) SELECT :tenant, :ids, * FROM gone"""
+        )
+        patch.setattr(session_retention, "_DELETE_TURNS", going)
+        with pytest.raises(DATABASE_FAILURES):
+            await Retention(service.database, 30).round()
+    assert await contents(service, tenant, session_id) == ["Hello!", "q1", "answer to q1"]
+    assert await one(service, tenant, "SELECT count(*) FROM sessions WHERE deleted_at IS NULL") == 1
+    assert await Retention(service.database, 30).round() == 1
+    assert await one(service, tenant, "SELECT count(*) FROM messages") == 0
+    assert await one(service, tenant, "SELECT count(*) FROM turns") == 0
 
 
 @pytest.mark.promise("conversations:11-retention")

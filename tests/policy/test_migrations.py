@@ -101,6 +101,7 @@ async def test_sessions_from_before_are_counted_and_found_by_name(fresh_database
         await connection.execute(OLDER_SESSIONS)
         await upgrade(fresh_database.owner, APP_ROLE)
         assert await connection.fetchval("SELECT sum(sessions) FROM session_counts") == 2
+        assert await connection.fetchval("SELECT sum(sessions) FROM session_days") == 2
         labels = await connection.fetch("SELECT session_id, label FROM session_labels ORDER BY 1")
         assert [tuple(one) for one in labels] == [("a", "One\x01a"), ("b", "Two\x01b")]
         assert await connection.fetchval("SELECT count(*) FROM sessions") == 3

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from app.domain.errors import UpstreamFailed
 from app.domain.ids import ChunkId, DatasetId, DocumentId
+from app.domain.principals import KeyKind
 from app.domain.references import Reference
 from app.services.mindmap import outline_of, parse_outline
 from app.services.related import parse_related, related_prompt
@@ -116,6 +117,22 @@ async def test_helpers_keep_to_the_tokens_of_the_day(world: World) -> None:
     answers = [await poor.raw("POST", RELATED, json={"question": "What?"}) for _ in range(2)]
     assert answers[-1].status_code == 429, await world.rows(poor, "SELECT * FROM quota_days")
     assert len(model.calls) == sum(answer.status_code == 200 for answer in answers)
+
+
+@pytest.mark.promise("conversations:11-tokens-per-day")
+async def test_searches_keep_to_the_tokens_of_the_day(world: World, api: Api, pets: str) -> None:
+    """What embeds a question is refused as any other model once nothing is left."""
+    made = await world.caller(tenant_id=api.tenant_id, tokens_per_day=3)
+    sent: dict[str, Any] = {"question": "How many legs has a cat, and a bird?", "dataset_ids": [pets]}
+    answers = [await made.raw("POST", "/api/v1/retrieval", json=sent) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert answers[1].headers["x-should-retry"] == "false"
+    dify = {"knowledge_id": pets, "query": "cat"}
+    assert (await made.raw("POST", "/api/v1/dify/retrieval", json=dify)).status_code == 429
+    page = await world.caller(api.tenant_id, kind=KeyKind.EMBED, tokens_per_day=1)
+    for status in (200, 429):
+        answer = await page.raw("POST", f"{BOTS}/retrieval_test", json={"question": "cat", "kb_id": pets})
+        assert answer.status_code == status
 
 
 async def test_a_model_that_fails_is_told_and_nothing_breaks(world: World, api: Api, pets: str) -> None:

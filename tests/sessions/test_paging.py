@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from app.db.conversations import chats, messages, session_counts, sessions
-from app.domain.ids import TenantId, new_id
+from app.domain.ids import ChatId, TenantId, new_id
 from app.domain.listing import Listing, OrderBy
 from app.domain.sessions import SessionFilter
 from app.ingest.session_removal import SessionRemoval
@@ -231,6 +231,26 @@ async def test_very_many_sessions_are_gone_at_once_and_removed_by_a_job(
     assert (ended.state, ended.progress) == ("done", 1.0)
     await api.ok("DELETE", path, json={"ids": [session["id"]]})
     assert await total(world, api, chat) == (1, 1)
+
+
+@pytest.mark.promise("conversations:P-delete-many")
+async def test_few_sessions_with_very_many_messages_are_removed_a_few_at_a_time(
+    api: Api, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_repository, "PLACES_AT_ONCE", 50)
+    chat = (await api.chat())["id"]
+    path = f"/chats/{chat}/sessions"
+    await add_rows(world, api, chat, 5)
+    await world.sql(api, sessions.update().values(next_position=30))
+
+    assert await api.ok("DELETE", path) == {"success_count": 5}
+
+    assert await api.ok("GET", path) == []
+    removed: list[int] = []
+    for _ in range(4):
+        async with world.database.unit(api.tenant_id) as unit:
+            removed.append(await unit.sessions.remove_hidden(ChatId(chat), most=500))
+    assert removed == [2, 2, 1, 0]
 
 
 @pytest.mark.promise("conversations:P-delete-many")

@@ -9,7 +9,7 @@ from app.db.conversations import message_references, messages, sessions, turns
 from app.db.work import usage_ledger
 from app.domain.turns import TurnState
 from tests.chats.world import Api, World, invalid, missing
-from tests.sessions.world import add_turn, reference
+from tests.sessions.world import add_turn, end_turn, reference
 
 BUSY = invalid("Another answer is being generated for this session.")
 
@@ -66,6 +66,21 @@ async def test_8_4_a_turn_without_an_answer_can_be_deleted_but_not_while_it_runs
     shown = await api.ok("DELETE", f"{path}/messages/{turn}")
 
     assert [one["role"] for one in shown["messages"]] == ["assistant"]
+
+
+@pytest.mark.promise("conversations:8.4-delete-turn")
+async def test_8_4_a_turn_can_be_deleted_while_a_later_one_runs(api: Api, world: World) -> None:
+    chat, session, path = await opened(api)
+    first = await add_turn(world, api, chat, session)
+    running = await add_turn(world, api, chat, session, question="Now?", state=TurnState.RUNNING)
+
+    shown = await api.ok("DELETE", f"{path}/messages/{first}")
+    assert [one["content"] for one in shown["messages"]][1:] == ["Now?"]
+    assert await end_turn(world, api, running, "Now.")
+    last = await add_turn(world, api, chat, session, question="And?")
+
+    told = (await api.ok("GET", f"{path}/messages"))["messages"]
+    assert [(one["id"], one["position"]) for one in told[1:]] == [(running, 3), (running, 4), (last, 5), (last, 6)]
 
 
 @pytest.mark.promise("conversations:8.4-vote")

@@ -58,10 +58,38 @@ async def add_turn(
                 created_at=datetime.now(UTC),
             )
         )
-        if state is TurnState.RUNNING:
-            return turn_id
-        failed = state is TurnState.FAILED
-        await unit.turns.close(
+    if state is TurnState.RUNNING:
+        return turn_id
+    await end_turn(
+        world,
+        api,
+        turn_id,
+        answer,
+        state=state,
+        references=references,
+        cited=cited,
+        calls=calls,
+        duration_s=duration_s,
+    )
+    return turn_id
+
+
+async def end_turn(
+    world: World,
+    api: Api,
+    turn_id: TurnId,
+    answer: str,
+    *,
+    state: TurnState = TurnState.DONE,
+    references: tuple[Reference, ...] | None = None,
+    cited: tuple[int, ...] = (),
+    calls: tuple[ModelCall, ...] = (),
+    duration_s: float = 0,
+) -> bool:
+    """Store the end of a turn that runs; false when it does not."""
+    failed = state is TurnState.FAILED
+    async with world.database.unit(api.tenant_id) as unit:
+        return await unit.turns.close(
             TurnClosing(
                 id=turn_id,
                 fence=1,
@@ -82,4 +110,3 @@ async def add_turn(
                 content=answer,
             )
         )
-    return turn_id
