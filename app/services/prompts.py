@@ -94,8 +94,14 @@ def fill(text: str, parameters: Iterable[Parameter], values: Mapping[str, Any], 
         value = values.get(parameter.key)
         if value is None and not parameter.is_optional:
             raise ParameterMissing(f"Miss parameter: {parameter.key}", param=parameter.key)
-        words[_token(parameter.key)] = missing_optional if value is None else spoken(value)
+        words[_token(parameter.key)] = missing_optional if value is None else _inert(spoken(value))
     return _replaced(text, words)
+
+
+def _inert(value: str) -> str:
+    """Return a caller's text in which `{knowledge}` is only a word: what was found goes where the assistant says."""
+    token = _token(KNOWLEDGE)
+    return value.replace(token, f"{token[0]}\u2060{token[1:]}")  # a joiner, which is not seen
 
 
 def opener(prompt_config: Mapping[str, Any], values: Mapping[str, Any]) -> str:

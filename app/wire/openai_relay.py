@@ -22,6 +22,7 @@ class Relay:
     """Rewrites event streams of one form; what a chunk means is the subclass's."""
 
     kind = "chat.completion.chunk"
+    noun = "chat"
     text_keys = ("content", "reasoning_content")
 
     def __init__(self, head: Head, tally: Tally, *, api_key: str | None, offset: int = 0) -> None:
@@ -49,6 +50,40 @@ class Relay:
             self.failure = error
             return b""
         return b"".join(self._events(payloads))
+
+    def whole(self, body: bytes) -> bytes:
+        """Return an answer in one piece as the chunks it would have been."""
+        chunk = parsed(body, self._api_key)
+        told: list[bytes] = []
+        take_usage(chunk, self._tally)
+        self.head.mark(chunk)
+        for choice in list_of(chunk.get("choices")):
+            self._choice(choice, {}, told)
+        if not told:
+            raise UpstreamFailed(f"The model provider sent JSON that is not a {self.noun} completion.")
+        self.is_done = True
+        return b"".join([*told, self.close()])
+
+    def close(self) -> bytes:
+        """Return what was held back; see `Rewriter.close`."""
+        told: list[bytes] = []
+        if not self.is_done:
+            told = self._events(self._decoder.flush())
+            if self.failure is not None and not self.has_finished:
+                raise self.failure
+        if not (self.is_done or self.has_finished):
+            raise UpstreamFailed("The model provider's answer was cut off.")
+        self._end_rest(told)
+        return b"".join(told)
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether every choice has its finish reason."""
+        raise NotImplementedError
+
+    def _end_rest(self, told: list[bytes]) -> None:
+        """End the choices that the provider left open."""
+        raise NotImplementedError
 
     def _events(self, payloads: list[bytes]) -> list[bytes]:
         told: list[bytes] = []
@@ -128,32 +163,10 @@ class ChatRelay(Relay):
         """Whether every choice has its finish reason."""
         return all(voice.has_finished for voice in self._voices)
 
-    def whole(self, body: bytes) -> bytes:
-        """Return an answer in one piece as the chunks it would have been."""
-        chunk = parsed(body, self._api_key)
-        told: list[bytes] = []
-        take_usage(chunk, self._tally)
-        self.head.mark(chunk)
-        for choice in list_of(chunk.get("choices")):
-            self._choice(choice, {}, told)
-        if not told:
-            raise UpstreamFailed("The model provider sent JSON that is not a chat completion.")
-        self.is_done = True
-        return b"".join([*told, self.close()])
-
-    def close(self) -> bytes:
-        """Return what was held back; see `Rewriter.close`."""
-        told: list[bytes] = []
-        if not self.is_done:
-            told = self._events(self._decoder.flush())
-            if self.failure is not None and not self.has_finished:
-                raise self.failure
-        if not (self.is_done or self.has_finished):
-            raise UpstreamFailed("The model provider's answer was cut off.")
+    def _end_rest(self, told: list[bytes]) -> None:
         for index in range(len(self._voices)):
             if not self._voices[index].has_finished:
                 self._finish(index, None, {}, told)
-        return b"".join(told)
 
     def _choice(self, choice: dict[str, Any], more: dict[str, Any], told: list[bytes]) -> None:
         index = choice.get("index")

@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
-from app.domain.errors import UpstreamFailed
 from app.llm.passthrough import Tally
 from app.llm.stopping import StopGuard
 from app.wire.openai_finish import finish_reason
 from app.wire.openai_head import Head
-from app.wire.openai_read import OURS, parsed, take_usage, text_of
+from app.wire.openai_read import text_of
 from app.wire.openai_relay import Relay
 from app.wire.openai_template import learnt
+from app.wire.openai_whole import WholeAnswer
 
 KIND = "text_completion"
 
@@ -21,6 +19,7 @@ class TextRelay(Relay):
     """Chunks of text completions; the provider's choices are those from `offset` on."""
 
     kind = KIND
+    noun = "text"
 
     def __init__(
         self,
@@ -41,32 +40,10 @@ class TextRelay(Relay):
         """Whether every choice has its finish reason."""
         return all(self._finished)
 
-    def whole(self, body: bytes) -> bytes:
-        """Return an answer in one piece as chunks."""
-        chunk = parsed(body, self._api_key)
-        take_usage(chunk, self._tally)
-        told: list[bytes] = []
-        self.head.mark(chunk)
-        for choice in chunk.get("choices") or ():
-            self._choice(choice, {}, told)
-        if not told:
-            raise UpstreamFailed("The model provider sent JSON that is not a text completion.")
-        self.is_done = True
-        return b"".join([*told, self.close()])
-
-    def close(self) -> bytes:
-        """Return what was held back; see `Rewriter.close`."""
-        told: list[bytes] = []
-        if not self.is_done:
-            told = self._events(self._decoder.flush())
-            if self.failure is not None and not self.has_finished:
-                raise self.failure
-        if not (self.is_done or self.has_finished):
-            raise UpstreamFailed("The model provider's answer was cut off.")
+    def _end_rest(self, told: list[bytes]) -> None:
         for index, has_finished in enumerate(self._finished):
             if not has_finished:
                 self._choice({"index": index, "text": "", "finish_reason": "stop"}, {}, told)
-        return b"".join(told)
 
     def _choice(self, choice: dict[str, Any], more: dict[str, Any], told: list[bytes]) -> None:
         index = choice.get("index")
@@ -108,46 +85,14 @@ class TextRelay(Relay):
             self._template = learnt(payload, "text", text, ours, "text")
 
 
-class WholeText:
-    """Rewrites an answer that does not stream; see `WholeChat`."""
+class WholeText(WholeAnswer):
+    """Rewrites a text completion that does not stream."""
 
-    is_done = has_started = has_finished = True
-    heard = 0
-    failure: UpstreamFailed | None = None
-
-    def __init__(
-        self, tally: Tally, *, api_key: str | None, offset: int = 0, choices: int = 1, stops: Sequence[str] = ()
-    ) -> None:
-        self._tally = tally
-        self._api_key = api_key
-        self._offset = offset
-        self._choices = choices
-        self._stops = stops
-
-    def feed(self, data: bytes) -> bytes:
-        """Answer nothing: no stream was asked for."""
-        raise UpstreamFailed(f"The model provider streamed {len(data)} bytes that were not asked for as a stream.")
-
-    def close(self) -> bytes:
-        """Return nothing: nothing is held back."""
-        return b""
-
-    def whole(self, body: bytes) -> bytes:
-        """Return choices and extras; see `Rewriter.whole`."""
-        answer = parsed(body, self._api_key)
-        take_usage(answer, self._tally)
-        told = answer.get("choices")
-        choices = [self._choice(at, one) for at, one in enumerate(told if isinstance(told, list) else ())]
-        if not choices:
-            raise UpstreamFailed("The model provider sent JSON that is not a text completion.")
-        if len(choices) < self._choices:
-            raise UpstreamFailed(f"The model provider sent {len(choices)} of {self._choices} choices.")
-        more = {key: value for key, value in answer.items() if key not in OURS and value is not None}
-        return orjson.dumps({**more, "system_fingerprint": answer.get("system_fingerprint"), "choices": choices})
+    kind = "text"
 
     def _choice(self, at: int, choice: Any) -> dict[str, Any]:
         if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
-            raise UpstreamFailed("The model provider sent JSON that is not a text completion.")
+            raise self._is_none()
         self._tally.texts.append(choice["text"])
         index = choice.get("index")
         guard = StopGuard(self._stops)

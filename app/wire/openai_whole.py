@@ -17,12 +17,14 @@ from app.wire.openai_read import OURS, parsed, take_usage, text_of
 _READ = frozenset({"role", "content", "reasoning_content", "reasoning", "tool_calls", "refusal", "annotations"})
 
 
-class WholeChat:
+class WholeAnswer:
     """Rewrites an answer that does not stream: `whole` returns it without id and usage, for `joined`."""
 
     is_done = has_started = has_finished = True
     heard = 0
     failure: UpstreamFailed | None = None
+    kind: str
+    """What it is, for refusals of what is none."""
 
     def __init__(
         self, tally: Tally, *, api_key: str | None, offset: int = 0, choices: int = 1, stops: Sequence[str] = ()
@@ -48,7 +50,7 @@ class WholeChat:
         told = answer.get("choices")
         choices = [self._choice(at, one) for at, one in enumerate(told if isinstance(told, list) else ())]
         if not choices:
-            raise UpstreamFailed("The model provider sent JSON that is not a chat completion.")
+            raise self._is_none()
         if len(choices) < self._choices:
             raise UpstreamFailed(f"The model provider sent {len(choices)} of {self._choices} choices.")
         more = {key: value for key, value in answer.items() if key not in OURS and value is not None}
@@ -56,9 +58,21 @@ class WholeChat:
         return orjson.dumps({**more, "system_fingerprint": fingerprint, "choices": choices})
 
     def _choice(self, at: int, choice: Any) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _is_none(self) -> UpstreamFailed:
+        return UpstreamFailed(f"The model provider sent JSON that is not a {self.kind} completion.")
+
+
+class WholeChat(WholeAnswer):
+    """Rewrites a chat completion that does not stream."""
+
+    kind = "chat"
+
+    def _choice(self, at: int, choice: Any) -> dict[str, Any]:
         found = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(found, dict):
-            raise UpstreamFailed("The model provider sent JSON that is not a chat completion.")
+            raise self._is_none()
         message, logprobs = self._message(found), choice.get("logprobs")
         word = choice.get("finish_reason")
         guard = StopGuard(self._stops)

@@ -176,3 +176,10 @@ def test_a_stretch_that_ends_early_tells_the_total(there: int, limit: int, offse
     assert total in (None, there)
     if offset == 0 and there < limit:
         assert total == there
+
+
+def test_what_is_found_goes_where_the_assistant_says_and_not_where_a_caller_does() -> None:
+    said = {"name": "Ann {knowledge}"}
+    filled = fill("Hello {name}. {knowledge}", [Parameter(key="name", is_optional=False)], said)
+    assert filled.count("{knowledge}") == 1
+    assert filled.replace("\u2060", "") == "Hello Ann {knowledge}. {knowledge}"
