@@ -149,7 +149,7 @@ def run(plan: Plan, cores: Cores, *, data_parent: Path | None = None) -> Report:
         if not (folder / "loaded").exists():
             asyncio.run(load(urls, plan, cache))
             (folder / "loaded").touch()
-        return asyncio.run(scale_measure.measure(urls, plan.sizes(), cache))
+        return asyncio.run(scale_measure.measure(urls, plan.sizes(), cache, folder / "data"))
 
 
 def main() -> None:
@@ -170,7 +170,7 @@ def main() -> None:
         if chosen.what == "index":
             asyncio.run(index(urls))
             return
-        report = asyncio.run(scale_measure.measure(urls, plan.sizes(), chosen.cache))
+        report = asyncio.run(scale_measure.measure(urls, plan.sizes(), chosen.cache, chosen.folder))
     report.show(Console())
     print(f"written to {report.write()}")
 

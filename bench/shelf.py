@@ -66,6 +66,15 @@ async def _prepare(admin_url: str, urls: Shelf) -> None:
     await upgrade(urls.owner_url, APP_ROLE)
 
 
+def warm(folder: Path) -> None:
+    """Read the files of the database once, so that the system has them in memory as it has after some hours of work."""
+    for path in (folder / "cluster" / "base").rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                while file.read(1 << 22):
+                    pass
+
+
 async def superuser(urls: Shelf) -> "asyncpg.Connection[asyncpg.Record]":
     """Return a connection that no wall stops."""
     return await asyncpg.connect(urls.superuser_url.replace("+asyncpg", ""))

@@ -21,15 +21,20 @@ LENGTH_BASE = 0.25
 """Share of the length that every chunk is taken to have, so that the shortest ones do not win by that alone."""
 
 # The documents that are switched off are few: they are read once and looked up by hash.
-_SEARCHED = """c.tenant_id = :tenant AND c.dataset_id = ANY(CAST(:dataset_ids AS text[])) AND c.is_available
+_IN_SCOPE = """c.tenant_id = :tenant AND c.is_available
     AND (CAST(:document_ids AS text[]) IS NULL OR c.document_id = ANY(CAST(:document_ids AS text[])))
     AND c.document_id NOT IN (SELECT d.id FROM documents d WHERE d.tenant_id = :tenant
         AND d.dataset_id = ANY(CAST(:dataset_ids AS text[])) AND NOT d.is_enabled)"""
+_SEARCHED = f"c.dataset_id = ANY(CAST(:dataset_ids AS text[])) AND {_IN_SCOPE}"
+
+_ARMS = VECTOR_BUCKETS
+"""Up to so many datasets are searched one by one: an index is asked for one value of its first column, not for many."""
 
 _FREQUENCIES = text("""
     SELECT t.lexeme, (
         SELECT count(*) FROM (
-            SELECT FROM chunks c WHERE c.tenant_id = :tenant AND c.dataset_id = ANY(CAST(:dataset_ids AS text[]))
+            SELECT FROM unnest(CAST(:dataset_ids AS text[])) AS of(dataset_id)
+            JOIN chunks c ON c.dataset_id = of.dataset_id AND c.tenant_id = :tenant
               AND c.lexemes @@ CAST(t.query AS tsquery) LIMIT :most
         ) found) AS frequency
     FROM unnest(CAST(:lexemes AS text[]), CAST(:queries AS text[])) AS t(lexeme, query)
@@ -44,25 +49,6 @@ _SAMPLE = text("""
         ) c
     ) sampled GROUP BY lexeme HAVING count(*) >= :least
 """)
-
-# Whatever is said of a word in an index is weighed by how many chunks hold it, counted as far as was looked.
-_HOLDING = text(f"""
-    WITH held AS MATERIALIZED (
-        SELECT t.n, t.factor, c.document_id, c.id
-        FROM unnest(CAST(:queries AS text[]), CAST(:factors AS float8[])) WITH ORDINALITY AS t(query, factor, n)
-        CROSS JOIN LATERAL (
-            SELECT c.document_id, c.id FROM chunks c WHERE {_SEARCHED} AND c.lexemes @@ CAST(t.query AS tsquery)
-            LIMIT :most_each
-        ) c
-    ), terms AS MATERIALIZED (
-        SELECT n, count(*) AS found, max(factor) * log(10 + greatest(0.5, CAST(:chunks AS float8) - count(*) + 0.5)
-            / (count(*) + 0.5)) AS weight
-        FROM held GROUP BY n
-    )
-    SELECT h.document_id, h.id, (SELECT array_agg(ARRAY[n, found]) FROM terms) AS found
-    FROM held h JOIN terms USING (n) GROUP BY h.document_id, h.id
-    ORDER BY sum(terms.weight) DESC, h.id LIMIT :most
-""")  # noqa: S608 (a constant)
 
 # Left to itself the planner, which knows little of words, may read a whole dataset to find `most_each` chunks with one.
 # Without plain index scans the text index is what is left to it. And one plan for all datasets is wrong for most.
@@ -91,9 +77,13 @@ _MEASURED = text("""
     ) t
 """)
 
+# The planner takes a dataset for smaller than it is, as the conditions say twice where it lies, and would sort all of
+# it: so sorting is made dear, and the index is left.
 _TUNE = """
-    SELECT set_config('hnsw.ef_search', :ef_search, true), set_config('plan_cache_mode', 'force_custom_plan', true)
+    SELECT set_config('hnsw.ef_search', :ef_search, true), set_config('plan_cache_mode', 'force_custom_plan', true),
+        set_config('enable_sort', 'off', true)
 """
+_SORTS = text("SELECT set_config('enable_sort', 'on', true)")
 _TUNED = text(_TUNE)
 _TUNED_ITERATIVE = text(f"{_TUNE}, set_config('hnsw.iterative_scan', 'relaxed_order', true)")
 _VERSION = text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
@@ -218,7 +208,7 @@ class ChunkSearch:
             "most": most,
         }
         await self._connection.execute(_INDEX_SCANS, {"are": "off"})
-        rows = (await self._connection.execute(_HOLDING, values)).all()
+        rows = (await self._connection.execute(_holding(len(scope.dataset_ids)), values)).all()
         await self._connection.execute(_INDEX_SCANS, {"are": "on"})
         counted = {lexemes[n - 1]: int(found) for n, found in (rows[0].found if rows else [])}
         return Holding(chunks=[ChunkKey(row.document_id, row.id) for row in rows], counted=counted)
@@ -232,7 +222,9 @@ class ChunkSearch:
         """
         values = {**self._scoped(scope), "vector": _vector(vector), "most": most}
         statement = _near_exact(len(vector)) if is_exact else _near(len(vector), len(scope.dataset_ids))
-        rows = await self._connection.execute(statement, values)
+        rows = (await self._connection.execute(statement, values)).all()
+        if not is_exact:
+            await self._connection.execute(_SORTS)
         return [ChunkKey(row.document_id, row.id) for row in rows]
 
     async def measure(
@@ -254,7 +246,7 @@ class ChunkSearch:
         return [_found(row) for row in await self._connection.execute(_MEASURED, values)]
 
     async def tune(self, *, ef_search: int, is_iterative: bool) -> None:
-        """Prepare this unit for searches through the vector index."""
+        """Prepare this unit for one search through the vector index."""
         statement = _TUNED_ITERATIVE if is_iterative else _TUNED
         await self._connection.execute(statement, {"ef_search": str(ef_search)})
 
@@ -307,6 +299,37 @@ def any_of(lexemes: Sequence[str]) -> str:
     return " | ".join("'" + lexeme.replace("\\", "\\\\").replace("'", "''") + "'" for lexeme in lexemes)
 
 
+def _holding(datasets: int) -> Any:
+    """Return the statement that finds chunks by words: one arm for each dataset, or one for all where they are many.
+
+    Whatever is found of a word is weighed by how many chunks hold it, counted as far as was looked.
+    """
+    scopes = [f"c.dataset_id = {one} AND {_IN_SCOPE}" for one in _each(datasets)] if datasets < _ARMS else [_SEARCHED]
+    arms = " UNION ALL ".join(
+        f"(SELECT c.document_id, c.id FROM chunks c WHERE {scope} AND c.lexemes @@ CAST(t.query AS tsquery) "  # noqa: S608 (constants)
+        "LIMIT :most_each)"
+        for scope in scopes
+    )
+    return text(f"""
+        WITH held AS MATERIALIZED (
+            SELECT t.n, t.factor, c.document_id, c.id
+            FROM unnest(CAST(:queries AS text[]), CAST(:factors AS float8[])) WITH ORDINALITY AS t(query, factor, n)
+            CROSS JOIN LATERAL (SELECT * FROM ({arms}) a LIMIT :most_each) c
+        ), terms AS MATERIALIZED (
+            SELECT n, count(*) AS found, max(factor) * log(10 + greatest(0.5, CAST(:chunks AS float8) - count(*) + 0.5)
+                / (count(*) + 0.5)) AS weight
+            FROM held GROUP BY n
+        )
+        SELECT h.document_id, h.id, (SELECT array_agg(ARRAY[n, found]) FROM terms) AS found
+        FROM held h JOIN terms USING (n) GROUP BY h.document_id, h.id
+        ORDER BY sum(terms.weight) DESC, h.id LIMIT :most
+    """)  # noqa: S608 (constants)
+
+
+def _each(datasets: int) -> list[str]:
+    return [f"(CAST(:dataset_ids AS text[]))[{number}]" for number in range(1, datasets + 1)]
+
+
 def _near_exact(dimensions: int) -> Any:
     return text(f"""
         SELECT c.document_id, c.id FROM chunks c WHERE {_SEARCHED} AND c.dimensions = {int(dimensions)}
@@ -322,13 +345,15 @@ def _near(dimensions: int, datasets: int) -> Any:
     size = int(dimensions)
     distance = f"c.embedding::halfvec({size}) <=> CAST(:vector AS halfvec({size}))"
     if datasets < VECTOR_BUCKETS:
-        ids = [f"(CAST(:dataset_ids AS text[]))[{number}]" for number in range(1, datasets + 1)]
-        arms = [f"c.dataset_id = {one} AND {bucket_of('c.dataset_id')} = {bucket_of(one)}" for one in ids]
+        arms = [
+            f"c.dataset_id = {one} AND {_IN_SCOPE} AND {bucket_of('c.dataset_id')} = {bucket_of(one)}"
+            for one in _each(datasets)
+        ]
     else:
-        arms = [f"{bucket_of('c.dataset_id')} = {bucket}" for bucket in range(VECTOR_BUCKETS)]
+        arms = [f"{_SEARCHED} AND {bucket_of('c.dataset_id')} = {bucket}" for bucket in range(VECTOR_BUCKETS)]
     each = " UNION ALL ".join(
         f"(SELECT c.document_id, c.id, {distance} AS distance FROM chunks c "  # noqa: S608 (constants and numbers)
-        f"WHERE {_SEARCHED} AND c.dimensions = {size} AND {arm} ORDER BY {distance} LIMIT :most)"
+        f"WHERE {arm} AND c.dimensions = {size} ORDER BY {distance} LIMIT :most)"
         for arm in arms
     )
     return text(f"SELECT document_id, id FROM ({each}) n ORDER BY distance LIMIT :most")  # noqa: S608 (as above)

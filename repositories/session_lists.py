@@ -117,10 +117,11 @@ class SessionLists:
     ) -> SessionPage:
         """Return a stretch of the sessions with these words; frequent ones are found among the first of the list."""
         limit, offset = stretch.listing.limit, stretch.offset
-        walk = await self._search.walk(stretch.following, _ordered(stretch.listing), keywords)
+        wanted = offset + limit + 1
+        walk = await self._search.walk(stretch.following, _ordered(stretch.listing), keywords, wanted)
         is_from_the_first = len(stretch.following) == len(exact)
-        if walk.is_whole or len(walk.ids) > offset + limit:
-            ids = among(walk.ids[offset : offset + limit + 1])
+        if walk.is_whole or len(walk.ids) >= wanted:
+            ids = among(walk.ids[offset:wanted])
             found = await self._fetch(_Stretch(listing=stretch.listing, offset=0, following=[*exact, ids]))
             return _page(found, stretch, len(walk.ids), walk.is_whole and is_from_the_first)
         candidates = await self._search.candidates(chat_id, keywords)

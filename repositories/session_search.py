@@ -17,6 +17,12 @@ from app.domain.ids import ChatId, TenantId
 WALKED = 2000
 """How many sessions of a list are looked at before the indexes are asked."""
 
+WALKED_MOST = 8000
+"""How many, where the first of them held so many matches that these will do."""
+
+_MARGIN = 1.5
+"""How much further than where the last match is expected."""
+
 CANDIDATES = 5000
 """Up to so many messages, and names, are handed over by the indexes, and counted; more are joined where they lie."""
 
@@ -50,12 +56,19 @@ class SessionSearch:
         self._connection = connection
         self._tenant_id = tenant_id
 
-    async def walk(self, conditions: list[Any], ordered: list[Any], keywords: str) -> Walk:
-        """Look at the first sessions that meet `conditions`, in order."""
-        seen = select(sessions).where(*conditions).order_by(*ordered).limit(WALKED).subquery("seen")
+    async def walk(self, conditions: list[Any], ordered: list[Any], keywords: str, wanted: int) -> Walk:
+        """Look at the first sessions that meet `conditions`, in order; at more where `wanted` are to be expected."""
+        walk = await self._walk(conditions, ordered, keywords, WALKED)
+        if walk.is_whole or not 0 < len(walk.ids) < wanted:
+            return walk
+        enough = int(_MARGIN * WALKED * wanted / len(walk.ids))
+        return walk if enough > WALKED_MOST else await self._walk(conditions, ordered, keywords, enough)
+
+    async def _walk(self, conditions: list[Any], ordered: list[Any], keywords: str, most: int) -> Walk:
+        seen = select(sessions).where(*conditions).order_by(*ordered).limit(most).subquery("seen")
         found = func.array_agg(seen.c.id).filter(_matches(seen.c, keywords))
         row = (await self._connection.execute(select(found.label("ids"), func.count().label("seen")))).one()
-        return Walk(ids=row.ids or [], is_whole=row.seen < WALKED)
+        return Walk(ids=row.ids or [], is_whole=row.seen < most)
 
     async def candidates(self, chat_id: ChatId, keywords: str) -> list[str] | None:
         """Return the ids of all sessions with these words, some of other chats among them; None: too many."""

@@ -27,6 +27,7 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from app.db.embedded_home import Account, Home, find_home, make_folder
+from app.db.embedded_memory import memory_settings
 from app.db.process import die_with_parent
 from app.domain.errors import Kind, ParleyError
 
@@ -50,10 +51,8 @@ _SETTINGS = {
     "port": str(PORT),
     "unix_socket_permissions": "0700",
     "max_connections": "100",
-    "shared_buffers": "64MB",
     "work_mem": "8MB",
     "maintenance_work_mem": "128MB",
-    "effective_cache_size": "1GB",
     "random_page_cost": "1.1",
     "min_wal_size": "80MB",
     "max_wal_size": "512MB",  # bounds the disk, and how long recovery after a kill can take
@@ -66,7 +65,11 @@ _SETTINGS = {
     "log_checkpoints": "off",
     "log_line_prefix": "%m [%p] ",
 }
-_NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}  # a kill loses nothing even so, a power cut may
+_NOT_DURABLE = {  # a kill loses nothing even so, a power cut may; and many may run at once
+    "fsync": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+}
 
 
 class DataDirectoryInUse(ParleyError):
@@ -293,7 +296,9 @@ def _fits_a_socket(folder: Path) -> bool:
 def _start(home: Home, socket_dir: Path, log: Path, *, durable: bool, deadline: float) -> subprocess.Popen[bytes]:
     if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
         log.rename(log.with_suffix(".log.1"))
-    settings = _SETTINGS | ({} if durable else _NOT_DURABLE) | {"unix_socket_directories": str(socket_dir)}
+    settings = (
+        _SETTINGS | memory_settings() | ({} if durable else _NOT_DURABLE) | {"unix_socket_directories": str(socket_dir)}
+    )
     command: list[str | Path] = [home.binaries / "postgres", "-D", home.cluster]
     for name, value in settings.items():
         command += ["-c", f"{name}={value}"]

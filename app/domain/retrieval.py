@@ -18,7 +18,7 @@ class SearchRequest:
     The weight is in 0..1, the threshold is one of final scores; `page` starts at 1. `meta_data_filter` is the filter
     that an assistant keeps (conversations.md 10.6); documents must meet it and `metadata_condition`. `chat_model` is
     the wire name of the model that helps with keywords, languages, filters, graph and tables of contents; None is the
-    default one.
+    default one. `has_tokens` asks for the token stream of each hit.
     """
 
     question: str
@@ -31,6 +31,7 @@ class SearchRequest:
     top_k: int = 1024
     rerank_id: str | None = None
     highlight: bool = False
+    has_tokens: bool = False
     metadata_condition: dict[str, Any] | None = None
     meta_data_filter: dict[str, Any] | None = None
     cross_languages: tuple[str, ...] = ()
@@ -42,10 +43,10 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchHit:
-    """A chunk that was found. `content_ltks` is our token stream of it, space separated."""
+    """A chunk that was found. `content_ltks` is our token stream of it, space separated, where it was asked for."""
 
     reference: Reference
-    content_ltks: str
+    content_ltks: str = ""
     important_keywords: list[str] = field(default_factory=list[str])
     questions: list[str] = field(default_factory=list[str])
     highlight: str | None = None

@@ -44,7 +44,7 @@ def result(
     wanted = frozenset(term.lexeme for term in question.terms)
     return SearchResult(
         hits=[
-            _search_hit(hit, found, marked=wanted if request.highlight else None)
+            _search_hit(hit, found, marked=wanted if request.highlight else None, has_tokens=request.has_tokens)
             for hit in shown.hits
             if key_of(hit.candidate) in found.bodies
         ],
@@ -57,7 +57,7 @@ def result(
     )
 
 
-def _search_hit(hit: Hit, found: Found, *, marked: frozenset[str] | None) -> SearchHit:
+def _search_hit(hit: Hit, found: Found, *, marked: frozenset[str] | None, has_tokens: bool) -> SearchHit:
     candidate = hit.candidate
     document_id, chunk_id = key_of(candidate)
     body = found.bodies[document_id, chunk_id]
@@ -75,7 +75,7 @@ def _search_hit(hit: Hit, found: Found, *, marked: frozenset[str] | None) -> Sea
             vector_similarity=candidate.vector_similarity,
             term_similarity=hit.term_similarity,
         ),
-        content_ltks=token_stream(body.content),
+        content_ltks=token_stream(body.content) if has_tokens else "",
         important_keywords=body.important_keywords,
         questions=body.questions,
         highlight=highlight(body.content, marked) if marked is not None else None,

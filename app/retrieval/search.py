@@ -109,18 +109,20 @@ class _Search:
         """Return chunks that hold words of the question, the rarest words first, and what each word weighs.
 
         Chunks are not looked for by words that very many hold: next to nothing tells those chunks apart, so the ones
-        near to the question are candidates. Such a word counts in the scores all the same; where no other is found,
-        the rarest of them has to lead.
+        near to the question are candidates. Such a word counts in the scores all the same. Where the rarest words are
+        in no chunk the next ones lead, of common ones the rarest.
         """
         terms = self.question.terms
         shares = await self._shares()
         factors = {term.lexeme: term.factor for term in terms}
         frequencies = {lexeme: round(share * self.chunk_count) for lexeme, share in shares.items()}
-        leading = {one: factors[one] for one in self._leading(factors, frequencies)}
-        held = await self._held(leading)
-        if not held.chunks and len(leading) < len(factors):
-            rarest = min(factors.keys() - leading.keys(), key=lambda one: (frequencies[one], one))
-            held = await self._held({rarest: factors[rarest]})
+        leading = self._leading(factors, frequencies)
+        held = await self._held({one: factors[one] for one in leading})
+        others = [one for one in factors if one not in leading]
+        if not held.chunks and others:
+            rarest = min(others, key=lambda one: frequencies.get(one, 0))
+            leading = self._leading(others, frequencies) or [rarest]
+            held = await self._held({one: factors[one] for one in leading})
         return held.chunks, term_weights(terms, self.chunk_count, held.counted | frequencies)
 
     def _leading(self, lexemes: Iterable[str], frequencies: Mapping[str, int]) -> list[str]:

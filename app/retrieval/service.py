@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
+from anyio import to_thread
 
 from app.domain.datasets import Dataset
 from app.domain.errors import Invalid, WrongType
@@ -107,6 +108,8 @@ class Retriever:
         graph = None
         if request.use_kg and documents is None:  # the graph tells of every document: too much under a filter
             graph = await self._graph(tenant_id, request, question, ground, calls)
+        if request.has_tokens or request.highlight:  # reads every word of the page
+            return await to_thread.run_sync(result, found, request, question, graph, calls)
         return result(found, request, question, graph, calls)
 
     def _model(self, dataset: Dataset) -> EmbeddingModel:

@@ -103,6 +103,7 @@ def read_request(sent: Mapping[str, Any], *, is_compat22: bool = False, least_si
         top_k=min(top_k, _MOST),
         rerank_id=rerank_id or None,
         highlight=_is_marked(sent.get("highlight"), is_compat22=is_compat22),
+        has_tokens=True,
         metadata_condition=condition if not document_ids else None,
         cross_languages=languages(sent.get("cross_languages")),
         keyword=flag(sent, "keyword"),

@@ -294,3 +294,16 @@ async def test_a_sample_says_what_is_common(ground: Ground) -> None:
         shares = await CommonWords().shares(unit.chunk_search, [DATASET], ["common", "w7", "nowhere"])
 
     assert shares == {"common": 1.0}
+
+
+async def test_where_the_rarest_words_are_nowhere_the_next_ones_lead(ground: Ground) -> None:
+    """In a large dataset chunks are looked for by few words at a time; those of a long question may all be unknown."""
+    await ground.add(*(f"seal number {number}" for number in range(30)))
+    (wanted,) = await ground.add("A walrus on the ice.", vector=FAR)
+    other = [0.0] * 63 + [1.0]
+    await ground.add("Nothing of it.", vector=other)
+    config = SearchConfig(counted_chunks=10, exact_chunks=10, most_near=1)
+
+    question = "aardwolf bandicoot caracal dugong echidna fossa walrus seal"
+    assert wanted in await ground.ids(question, vector=other, config=config, threshold=0)
+    assert await ground.ids("aardwolf bandicoot caracal dugong echidna fossa", vector=other, config=config)

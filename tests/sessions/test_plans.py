@@ -111,7 +111,7 @@ async def minutes(unit: Any) -> Any:
 
 
 # What is asked, and in how many statements: the chat with its count, the page, a count, messages, references. Words:
-# the first of the list, and, where that is not enough, both indexes.
+# the first of the list, more of it where that promises enough, and else both indexes.
 ASKED: dict[str, tuple[Callable[[Any], Awaitable[Any]], int]] = {
     "first page": (listed(), 3),
     "last page": (listed(Listing(offset=PLAN.sessions - 20)), 3),
@@ -125,7 +125,7 @@ ASKED: dict[str, tuple[Callable[[Any], Awaitable[Any]], int]] = {
     "of an hour, by name": (listed(Listing(order_by="name"), **HOUR), 4),
     "of a user in an hour": (listed(user_id="user77", **HOUR), 3),
     "rare words": (listed(keywords=RARE), 7),
-    "words of a few": (listed(keywords=MEDIUM), 7),
+    "words of a few": (listed(keywords=MEDIUM), 5),
     "words nowhere": (listed(keywords="zzyzxq"), 4),
     "words of old ones": (listed(keywords=OLD), 7),
     "frequent words": (listed(keywords=frequent_word()), 4),
