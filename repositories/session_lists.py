@@ -82,7 +82,9 @@ class SessionLists:
             return _page(found, stretch, known.count)
         found = await self._fetch(stretch)
         is_end = after is None and len(found) <= listing.limit and (found or not offset)
-        return _page(found, stretch, *((offset + len(found), True) if is_end else await self._count(exact)))
+        if is_end:
+            return _page(found, stretch, offset + len(found))
+        return _page(found, stretch, *await self._count(exact, "name" if meant.name is not None else "create_time"))
 
     async def _fetch(self, stretch: "_Stretch", *more: Any) -> list[Session]:
         """Return the sessions of a stretch and, if there is one, the next after it."""
@@ -105,9 +107,9 @@ class SessionLists:
         rows = await self._connection.execute(statement.limit(last - stretch.offset).offset(total - last))
         return [session_of(row) for row in rows][::-1]
 
-    async def _count(self, conditions: Sequence[Any]) -> tuple[int, bool]:
+    async def _count(self, conditions: Sequence[Any], along: OrderBy = "create_time") -> tuple[int, bool]:
         """Return how many there are, and whether that is all; see `COUNTED`."""
-        in_order = select(sessions.c.id).where(*conditions).order_by(*_ORDERS["create_time"])  # so that an index serves
+        in_order = select(sessions.c.id).where(*conditions).order_by(*_ORDERS[along])  # so that an index serves
         some = in_order.limit(COUNTED + 1).subquery()
         found = int((await self._connection.execute(select(func.count()).select_from(some))).scalar_one())
         return min(found, COUNTED), found <= COUNTED

@@ -11,11 +11,13 @@ from repositories.statements import Driver, Statement
 if TYPE_CHECKING:
     from asyncpg import Record
 
+_END = 2**31 - 1  # a place after all messages
+
 _FROM = "FROM messages m LEFT JOIN turns t ON t.tenant_id = :tenant AND t.id = m.turn_id"
 _OF_SESSION = f"SELECT {COLUMNS} {_FROM} WHERE m.tenant_id = :tenant AND m.session_id = :session_id"
 
 _BEFORE = Statement(f"""
-    {_OF_SESSION} AND m.position < COALESCE(:place, 2147483647) ORDER BY m.position DESC LIMIT :most
+    {_OF_SESSION} AND m.position < :place ORDER BY m.position DESC LIMIT :most
 """)
 _AFTER = Statement(f"{_OF_SESSION} AND m.position > :place ORDER BY m.position LIMIT :most")
 
@@ -100,7 +102,7 @@ class SessionMessages:
         own = {"tenant": self._tenant_id, "session_id": session_id}
         is_after = where.after is not None
         place = where.after if is_after else where.before
-        values = {**own, "place": place, "most": where.limit + 1}
+        values = {**own, "place": _END if place is None else place, "most": where.limit + 1}
         rows = await self._driver.all(_AFTER if is_after else _BEFORE, values)
         has_more, rows = len(rows) > where.limit, rows[: where.limit]
         has_other = place is not None and await self._are(is_after=not is_after, own=own, place=place, rows=rows)
