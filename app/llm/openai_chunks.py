@@ -93,6 +93,7 @@ class ChunkReader:
         "_api_key",
         "_guard",
         "_has_calls",
+        "_is_free",
         "_logprobs",
         "_splitter",
         "finish",
@@ -106,6 +107,7 @@ class ChunkReader:
     def __init__(self, *, api_key: str | None, starts_thinking: bool = False, stops: Sequence[str] = ()) -> None:
         self._api_key = api_key
         self._guard = StopGuard(stops)
+        self._is_free = self._guard.is_idle
         self._splitter = ThinkSplitter(starts_thinking=starts_thinking)
         self._has_calls = False
         self._logprobs: list[dict[str, Any]] = []
@@ -189,6 +191,9 @@ class ChunkReader:
 
     def _put_text(self, text: str, items: list[ModelItem]) -> None:
         self.texts.append(text)
+        if self._is_free and not self._logprobs:  # nearly every piece there is
+            items.append(ModelText(text))
+            return
         logprobs: tuple[dict[str, Any], ...] = ()
         if self._logprobs:
             logprobs, self._logprobs = tuple(self._logprobs), []

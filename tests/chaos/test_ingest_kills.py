@@ -19,7 +19,7 @@ from tests.upstream.fixtures import ScriptedUpstream
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 _DOCUMENTS = 8
-_SENTENCES = 400
+_SENTENCES = 200
 
 
 @pytest.fixture(scope="module")
