@@ -15,6 +15,8 @@ RUN_STAMP := $(or $(wildcard $(DEV_STAMP)),$(VENV)/.installed-$(SUM))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
+# Where Python may not keep what it compiled, each of the hundred processes that the suite starts compiles it all.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install install-dev run test check bench demo fuzz chaos fmt fmt-check lint types arch
 

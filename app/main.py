@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -27,6 +28,7 @@ from routers import (
     jobs,
     metadata,
     openai,
+    reference,
     retrieval,
     searchbots,
     searches,
@@ -36,9 +38,11 @@ from routers import (
     turns,
 )
 from routers.deps import EdgeConfig, OrjsonResponse
+from routers.edge import Edge
 from routers.embed_cors import EmbedCors
 from routers.health import CheckMigrations, Exposure, GatherMetrics, Readiness
-from routers.middleware import Edge, RequestContext, cors
+from routers.middleware import RequestContext, cors
+from routers.responses import SECURITY_SCHEMES
 from routers.v1 import chat as v1_chat
 from routers.v1 import completions as v1_completions
 from routers.v1 import embeddings as v1_embeddings
@@ -78,6 +82,7 @@ ROUTERS = (
     stats,
     tokens,
     health,
+    reference,
 )
 
 _DESCRIPTION = """
@@ -103,6 +108,16 @@ class WebConfig:
     gather_metrics: GatherMetrics | None = None
 
 
+class _Service(FastAPI):
+    """An application whose OpenAPI page tells what opens its routes."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the page's schema."""
+        schema = super().openapi()
+        schema.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
+        return schema
+
+
 def build_app(parts: Parts, web: WebConfig | None = None) -> FastAPI:
     """Return the application; it answers once `building.running(parts)` is entered."""
     web = web or WebConfig()
@@ -126,14 +141,15 @@ def describe() -> dict[str, object]:
 
 
 def _app(edge: EdgeConfig, web: WebConfig) -> FastAPI:
-    app = FastAPI(
+    app = _Service(
         title="parley",
         summary="Conversations over your documents.",
         description=_DESCRIPTION,
         version=_version(),
         default_response_class=OrjsonResponse,
         redirect_slashes=False,
-        docs_url=None,  # FastAPI's pages load their scripts from elsewhere: `routers/health.py` has one that does not
+        openapi_url=None,  # FastAPI's pages are made anew for each call, and load their scripts from elsewhere:
+        docs_url=None,  # `routers/reference.py` has ours
         redoc_url=None,
     )
     errors.install(app)

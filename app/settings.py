@@ -1,19 +1,27 @@
 """The settings (operations.md 3): read once at the roof, frozen, refused with a line that names what is wrong."""
 
+import json
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.domain.errors import ParleyError
+from app.domain.origins import page_origin
 
 PREFIX = "PARLEY_"
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Origins = Annotated[tuple[str, ...], NoDecode]
+
+_BLOB_URL = re.compile(r"file:///|(?:s3|gs|az)://[^/]")
+_OTHER_ORIGIN = re.compile(r"\*|null|(?!https?:)[a-z][a-z0-9+.-]*://[^/\s]+", re.ASCII)  # apps that are no web pages
 
 
 class SettingsRefused(ParleyError):
@@ -57,7 +65,9 @@ class Settings(BaseSettings):
     llm_base_url: str | None = Field(default=None, description="OpenAI-compatible chat endpoint, with /v1.")
     llm_api_key: SecretStr | None = Field(default=None, description="Its key.")
     llm_model: str | None = Field(default=None, description="The model's name there.")
-    llm_upstreams: tuple[Upstream, ...] = Field(default=(), description="Several endpoints in order, as a JSON list.")
+    llm_upstreams: Annotated[tuple[Upstream, ...], NoDecode] = Field(
+        default=(), description="Several endpoints in order, as a JSON list."
+    )
     models_file: Path | None = Field(default=None, description="A TOML catalogue of models.")
     embedding_base_url: str | None = Field(default=None, description="OpenAI-compatible embedding endpoint.")
     embedding_api_key: SecretStr | None = Field(default=None, description="Its key.")
@@ -72,15 +82,15 @@ class Settings(BaseSettings):
     turn_timeout: Seconds = Field(default=600.0, description="For a whole turn, all attempts together.")
     turn_lock_timeout: Seconds = Field(default=30.0, description="How long a turn waits for the one before it.")
     compat: Literal["off", "0.22"] = Field(default="off", description="Dialect of the native API: off, or 0.22.")
-    rate_limit: int = Field(default=100, ge=0, description="Calls of a key per window; 0 = any number.")
-    rate_burst: int = Field(default=50, ge=0, description="Calls over the limit that are still let through.")
+    rate_limit: Count = Field(default=100, description="Calls of a key per window; 0 = any number.")
+    rate_burst: Count = Field(default=50, description="Calls over the limit that are still let through.")
     rate_window: Seconds = Field(default=60.0, description="The window in which calls are counted.")
-    max_streams: int = Field(default=10, ge=0, description="SSE streams a key may have open at once; 0 = any number.")
+    max_streams: Count = Field(default=10, description="SSE streams a key may have open at once; 0 = any number.")
     session_retention_days: int = Field(
-        default=30, ge=0, description="Sessions nobody wrote to for so long are deleted; 0 = never."
+        default=30, ge=0, le=36_500, description="Sessions nobody wrote to for so long are deleted; 0 = never."
     )
-    max_session_messages: int = Field(
-        default=100, ge=0, description="Messages a session holds, opener included; 0 = any number."
+    max_session_messages: Count = Field(
+        default=100, description="Messages a session holds, opener included; 0 = any number."
     )
     on_full: Literal["trim", "reject"] = Field(
         default="trim", description="When a session is full: trim its oldest turns, or reject new ones."
@@ -94,13 +104,19 @@ class Settings(BaseSettings):
     upload_max_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="Largest file; 413 over it.")
     upload_max_files: int = Field(default=64, ge=1, le=10_000, description="Files per upload; 413 over it.")
     body_max_bytes: int = Field(default=8 * 1024 * 1024, ge=1024, description="Largest JSON body; 413 over it.")
-    cors_origins: tuple[str, ...] = Field(default=(), description="Origins browsers may call from, as a JSON list.")
-    embed_origins: tuple[str, ...] = Field(
+    cors_origins: Origins = Field(default=(), description="Origins browsers may call from, as a JSON list; * is any.")
+    embed_origins: Origins = Field(
         default=(), description="Origins whose pages may use embed tokens, as a JSON list; * is any."
     )
-    log_format: Literal["auto", "console", "json"] = Field(default="auto", description="Console on a terminal.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is told.")
-    metrics: Literal["on", "off", "public"] = Field(default="on", description="/metrics: loopback only, or public.")
+    log_format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="console or json; auto: console on a terminal, else json."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is told: debug, info, warning or error, and what is graver."
+    )
+    metrics: Literal["on", "off", "public"] = Field(
+        default="on", description="/metrics: on answers loopback only, public everybody, off nobody."
+    )
     secret_key: SecretStr | None = Field(default=None, description="For keyed hashes; made once in DATA_DIR.")
     preload: bool = Field(default=False, description="Load embedded models at start.")
     drain: Seconds = Field(default=30.0, description="What running turns get after SIGTERM.")
@@ -123,6 +139,13 @@ class Settings(BaseSettings):
             raise ValueError("must begin with postgresql://")
         return url.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
 
+    @field_validator("blob_url")
+    @classmethod
+    def _blobs(cls, value: str | None) -> str | None:
+        if value is not None and _BLOB_URL.match(value) is None:
+            raise ValueError("must be like file:///folder, s3://bucket, gs://bucket or az://container")
+        return value
+
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, value: str | None) -> str | None:
@@ -137,6 +160,28 @@ class Settings(BaseSettings):
             raise ValueError("must begin with http:// or https://")
         return value.rstrip("/") if value is not None else None
 
+    @field_validator("llm_upstreams", "cors_origins", "embed_origins", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """Read a list; pydantic-settings' own reading stops at the first that is none, and does not name it."""
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                value = None
+            if not isinstance(value, list):
+                raise ValueError("must be a JSON list")
+        return value
+
+    @field_validator("cors_origins", "embed_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Write origins as browsers do: one that is written otherwise would never be that of a page."""
+        written = [page_origin(one) or (one if _OTHER_ORIGIN.fullmatch(one) else None) for one in value]
+        if None in written:
+            raise ValueError(f"{value[written.index(None)]} is no origin: write one like https://app.example")
+        return tuple(one for one in written if one is not None)
+
     @model_validator(mode="after")
     def _whole(self) -> "Settings":
         if (self.llm_base_url or self.llm_upstreams) and not self.llm_model:
@@ -147,6 +192,13 @@ class Settings(BaseSettings):
             )
         if self.rerank_base_url and not self.rerank_model:
             raise ValueError("PARLEY_RERANK_MODEL is needed beside PARLEY_RERANK_BASE_URL")
+        for kind, model, place in (
+            ("LLM", self.llm_model, self.llm_base_url or self.llm_upstreams),
+            ("EMBEDDING", self.embedding_model, self.embedding_base_url),
+            ("RERANK", self.rerank_model, self.rerank_base_url),
+        ):
+            if model and not place:
+                raise ValueError(f"PARLEY_{kind}_BASE_URL is needed beside PARLEY_{kind}_MODEL: where it is served")
         return self
 
     @property
@@ -161,7 +213,10 @@ def read_settings(env_file: Path | None = Path(".env")) -> Settings:
     Raises:
         SettingsRefused: a `PARLEY_` variable nobody knows, or a bad value; one line each.
     """
-    problems = [f"{name}: no such setting" for name in _unknown(env_file)]
+    try:
+        problems = [f"{name}: no such setting" for name in _unknown(env_file)]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsRefused(f"{env_file}: cannot be read: {error}") from error
     try:
         settings = Settings(_env_file=env_file)  # pyright: ignore[reportCallIssue]  # pydantic-settings' own argument
     except ValidationError as error:
@@ -169,8 +224,6 @@ def read_settings(env_file: Path | None = Path(".env")) -> Settings:
             name = PREFIX + ".".join(str(part) for part in one["loc"]).upper() + ": " if one["loc"] else ""
             problems.append(name + one["msg"].removeprefix("Value error, "))
         raise SettingsRefused("\n".join(problems)) from None
-    except Exception as error:  # JSON of a list setting
-        raise SettingsRefused("\n".join([*problems, str(error)])) from error
     if problems:
         raise SettingsRefused("\n".join(problems))
     return settings

@@ -11,7 +11,6 @@ import anyio.abc
 import structlog
 
 from app.domain.datasets import ClaimedJob, LeaseLost
-from app.engine.failures import DATABASE_FAILURES
 from app.ingest.blobs import BlobStore
 from app.ingest.job_kinds import JobParts, hand_back, job_handlers
 from app.ingest.pipeline import PipelineConfig
@@ -20,6 +19,7 @@ from app.ingest.sweeping import Sweeper
 from app.llm.base import TokenCounter
 from app.llm.catalogue import ModelCatalogue
 from app.net.pages import PageFetcher
+from repositories.failures import DATABASE_FAILURES
 from repositories.jobs import CHANNEL
 from repositories.listener import Listener
 from repositories.unit_of_work import Database

@@ -181,9 +181,11 @@ async def _recall(
     for question in questions:
         vector = model.vector(question).tolist()
         async with database.unit(tenant) as unit:
-            exact = await unit.chunk_search.find_near(scope, vector=vector, most=10, is_exact=True)
-            await unit.chunk_search.tune(ef_search=max(40, config.most_near), is_iterative=True)
-            found = await unit.chunk_search.find_near(scope, vector=vector, most=config.most_near, is_exact=False)
+            exact = await unit.chunk_search.find_nearest(scope, vector=vector, most=10)
+            most = config.most_near
+            found = await unit.chunk_search.find_near(
+                scope, vector=vector, most=most, ef_search=max(40, most), is_iterative=True
+            )
         shares.append(len(set(exact) & set(found)) / max(1, len(exact)))
     return sum(shares) / len(shares)
 

@@ -44,8 +44,8 @@ _TURNS = """
     FROM generate_series($3::int, $4::int) i
 """
 _SAID = """
-    INSERT INTO messages (tenant_id, turn_id, role, session_id, position, content)
-    SELECT $1, md5(i::text) || m.suffix, m.role, md5(i::text), m.position,
+    INSERT INTO messages (tenant_id, turn_id, role, session_id, session_hour, position, content)
+    SELECT $1, md5(i::text) || m.suffix, m.role, md5(i::text), hour_of(own.created_at), m.position,
         CASE m.position
             WHEN 0 THEN 'Hi! What can I do for you?'
             WHEN 1 THEN s.s[1 + (hashint4(i) & 2147483647) % 4000]
@@ -56,12 +56,13 @@ _SAID = """
                 || CASE WHEN i % 100 = 2 THEN ' Quillwork' ELSE '' END
                 || CASE WHEN i < $5::int / 5 THEN ' bygonewise' ELSE '' END
         END
-    FROM generate_series($2::int, $3::int) i, (SELECT $4::text[] AS s) s,
+    FROM generate_series($2::int, $3::int) i JOIN sessions own ON own.tenant_id = $1 AND own.id = md5(i::text),
+        (SELECT $4::text[] AS s) s,
         (VALUES ('-0', 'assistant', 0), ('-1', 'user', 1), ('-1', 'assistant', 2)) AS m(suffix, role, position)
 """
 _LABELS = """
-    INSERT INTO session_labels (tenant_id, session_id, chat_id, label)
-        SELECT tenant_id, id, chat_id, name || chr(1) || id FROM sessions WHERE tenant_id = $1
+    INSERT INTO session_labels (tenant_id, session_id, chat_id, label, session_hour)
+        SELECT tenant_id, id, chat_id, name || chr(1) || id, hour_of(created_at) FROM sessions WHERE tenant_id = $1
 """
 _COUNTS = """
     INSERT INTO session_counts (tenant_id, chat_id, slot, sessions)
@@ -83,8 +84,8 @@ _LONG_TURNS = """
     SELECT $1, 'long-' || i, $2, $3, 'k', 'done', 'p', 'r', '' FROM generate_series(0, $4::int / 2 - 1) i
 """
 _LONG_SAID = """
-    INSERT INTO messages (tenant_id, turn_id, role, session_id, position, content)
-    SELECT $1, 'long-' || i / 2, CASE WHEN i % 2 = 0 THEN 'user' ELSE 'assistant' END, $2, i,
+    INSERT INTO messages (tenant_id, turn_id, role, session_id, session_hour, position, content)
+    SELECT $1, 'long-' || i / 2, CASE WHEN i % 2 = 0 THEN 'user' ELSE 'assistant' END, $2, hour_of(now()), i,
         ($3::text[])[1 + i % 4000]
     FROM generate_series(0, $4::int - 1) i
 """

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import structlog
-from sqlalchemy import Row, Select, and_, delete, func, insert, select, update
+from sqlalchemy import Row, and_, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,6 +16,8 @@ from app.db.knowledge import datasets
 from app.domain.chats import Chat, ChatDataset, ChatNameTaken, ChatNotWritten, TenantMissing
 from app.domain.ids import ChatId, DatasetId, TenantId
 from app.domain.listing import Listing, OrderBy
+from repositories.listed import listed
+from repositories.moments import later
 from repositories.statements import Driver, Statement
 
 log = structlog.get_logger()
@@ -101,7 +103,7 @@ class ChatRepository:
             ChatNameTaken: another live chat has the name.
         """
         values = {name: getattr(chat, name) for name in _STORED if name not in ("tenant_id", "id", "created_at")}
-        values["updated_at"] = _later(chats.c.updated_at)
+        values["updated_at"] = later
         statement = update(chats).where(*self._live(), chats.c.id == chat.id).values(values).returning(chats.c.id)
         try:
             found = (await self._connection.execute(statement)).one_or_none()
@@ -166,28 +168,28 @@ class ChatRepository:
             matching += [func.lower(chats.c.name) == func.lower(name), chats.c.name == name]  # the first has an index
         if keywords is not None:
             matching.append(chats.c.name.icontains(keywords, autoescape=True))
-        stretch = _stretch(select(chats, _DATASETS).where(*matching), listing)
-        found = [_chat(row) for row in await self._connection.execute(stretch)]
-        total = listing.total(len(found))
-        if total is None:
-            counted = select(func.count()).select_from(chats).where(*matching)
-            total = int((await self._connection.execute(counted)).scalar_one())
-        return total, found
+        meant = select(chats, _DATASETS).where(*matching)
+        total, rows = await listed(self._connection, meant, listing, _ORDERS, chats.c.id)
+        return total, [_chat(row) for row in rows]
 
     async def delete(self, chat_ids: Sequence[str]) -> list[str]:
         """Hide the live chats among `chat_ids`, which frees their names; their ids."""
+        return await self._hide(chats.c.id == func.any(list(chat_ids)))
+
+    async def delete_all(self) -> int:
+        """Hide every live chat; how many there were."""
+        return len(await self._hide())
+
+    async def _hide(self, *meant: Any) -> list[str]:
+        """Hide live chats, locked by their ids, so that two deletions at once never wait for each other."""
+        locked = select(chats.c.id).where(*self._live(), *meant).order_by(chats.c.id).with_for_update(key_share=True)
         gone = (
             update(chats)
-            .where(*self._live(), chats.c.id == func.any(list(chat_ids)))
+            .where(chats.c.tenant_id == self._tenant_id, chats.c.id.in_(locked))
             .values(deleted_at=func.clock_timestamp())
             .returning(chats.c.id)
         )
         return list((await self._connection.execute(gone)).scalars())
-
-    async def delete_all(self) -> int:
-        """Hide every live chat; how many there were."""
-        gone = update(chats).where(*self._live()).values(deleted_at=func.clock_timestamp())
-        return (await self._connection.execute(gone)).rowcount
 
     async def datasets_of(self, dataset_ids: Sequence[str]) -> dict[str, ChatDataset]:
         """Return the datasets that exist, by id; none of them goes away before the unit ends."""
@@ -213,17 +215,6 @@ class ChatRepository:
 
     def _live(self) -> tuple[Any, Any]:
         return chats.c.tenant_id == self._tenant_id, chats.c.deleted_at.is_(None)
-
-
-def _later(moment: Any) -> Any:
-    """Now, but a millisecond after `moment` at least: every write changes what the wire shows."""
-    return func.greatest(func.clock_timestamp(), moment + func.make_interval(0, 0, 0, 0, 0, 0, 0.001))
-
-
-def _stretch(statement: Select[Any], listing: Listing) -> Select[Any]:
-    columns = _ORDERS[listing.order_by], chats.c.id
-    ordered = [column.desc() if listing.is_descending else column.asc() for column in columns]
-    return statement.order_by(*ordered).limit(listing.limit).offset(listing.offset)
 
 
 def _chat(row: Row[Any]) -> Chat:

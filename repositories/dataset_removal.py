@@ -6,6 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DatasetId, DocumentId, TenantId
+from repositories.jobs import cancelling
 from repositories.stray_blobs import StrayBlobRepository
 
 # Documents before jobs before datasets: the order in which everybody locks.
@@ -13,12 +14,9 @@ _LOCK_DOCUMENTS = text("""
     SELECT id FROM documents WHERE tenant_id = :tenant AND dataset_id = ANY(CAST(:ids AS text[])) ORDER BY id FOR UPDATE
 """)
 
-_CANCEL_JOBS = text("""
-    UPDATE jobs SET state = 'cancelled', ended_at = clock_timestamp()
-    WHERE tenant_id = :tenant AND state IN ('queued', 'running') AND (
-        subject_id = ANY(CAST(:ids AS text[]))
-        OR subject_id IN (
-            SELECT id FROM documents WHERE tenant_id = :tenant AND dataset_id = ANY(CAST(:ids AS text[]))))
+_CANCEL_JOBS = cancelling("""
+    subject_id = ANY(CAST(:ids AS text[])) OR subject_id IN (
+        SELECT d.id FROM documents d WHERE d.tenant_id = :tenant AND d.dataset_id = ANY(CAST(:ids AS text[])))
 """)
 
 _DELETE = text("DELETE FROM datasets WHERE tenant_id = :tenant AND id = ANY(CAST(:ids AS text[]))")
@@ -36,7 +34,7 @@ _UNTIE_FILES = text("""
 
 _DROP_CHUNKS = text("""
     WITH gone AS (
-        DELETE FROM chunks WHERE ctid = ANY(ARRAY(
+        DELETE FROM chunks WHERE tenant_id = :tenant AND ctid = ANY(ARRAY(
             SELECT ctid FROM chunks WHERE tenant_id = :tenant AND dataset_id = :id LIMIT :most))
         RETURNING tenant_id, dataset_id, image_id
     ), strays AS (
@@ -50,7 +48,7 @@ _DROP_CHUNKS = text("""
 """)
 _DROP_ROWS = {
     table: text(f"""
-        DELETE FROM {table} WHERE ctid = ANY(ARRAY(
+        DELETE FROM {table} WHERE tenant_id = :tenant AND ctid = ANY(ARRAY(
             SELECT ctid FROM {table} WHERE tenant_id = :tenant AND dataset_id = :id LIMIT :most))
     """)  # noqa: S608 (constants)
     for table in ("graph_documents", "graph_relations", "graph_entities", "graph_communities")
@@ -59,7 +57,7 @@ _SOME_DOCUMENTS = text("""
     SELECT id FROM documents WHERE tenant_id = :tenant AND dataset_id = :id ORDER BY id LIMIT :most
 """)
 _DROP_SECTIONS = text("""
-    DELETE FROM sections WHERE ctid = ANY(ARRAY(
+    DELETE FROM sections WHERE tenant_id = :tenant AND ctid = ANY(ARRAY(
         SELECT s.ctid FROM sections s JOIN documents d ON d.tenant_id = s.tenant_id AND d.id = s.document_id
         WHERE s.tenant_id = :tenant AND d.dataset_id = :id LIMIT :most))
 """)

@@ -10,15 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.datasets import Dataset, DatasetNameTaken
 from app.domain.ids import DatasetId, TenantId
+from repositories.names import free_name
+from repositories.statements import Driver, Statement
 
 _COLUMNS = """id, tenant_id, name, avatar, description, language, embedding_model, permission, chunk_method,
     parser_config, pagerank, document_count, chunk_count, token_count, created_at, updated_at"""
 
-_FREE_NAME = text("""
-    SELECT c.name FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS c(name, n)
-    WHERE NOT EXISTS (SELECT FROM datasets d WHERE d.tenant_id = :tenant AND lower(d.name) = lower(c.name))
-    ORDER BY c.n LIMIT 1
-""")
+_FREE_NAME = free_name("datasets", "true")
 
 _ADD = text(f"""
     INSERT INTO datasets (tenant_id, id, name, avatar, description, language, embedding_model, permission, chunk_method,
@@ -32,7 +30,11 @@ _GET = text(f"""
     SELECT {_COLUMNS} FROM datasets WHERE tenant_id = :tenant AND id = :id AND (deleted_at IS NOT NULL) = :is_deleted
 """)  # noqa: S608 (a constant)
 
-_MANY = text(f"""
+_LOCK = text(f"""
+    SELECT {_COLUMNS} FROM datasets WHERE tenant_id = :tenant AND id = :id AND deleted_at IS NULL FOR NO KEY UPDATE
+""")  # noqa: S608 (a constant)
+
+_MANY = Statement(f"""
     SELECT {_COLUMNS} FROM datasets WHERE tenant_id = :tenant AND id = ANY(CAST(:ids AS text[]))
       AND deleted_at IS NULL
 """)  # noqa: S608 (a constant)
@@ -87,8 +89,9 @@ _ALL_IDS = text("SELECT id FROM datasets WHERE tenant_id = :tenant AND deleted_a
 class DatasetRepository:
     """Datasets of one tenant. Never commits."""
 
-    def __init__(self, connection: AsyncConnection, tenant_id: TenantId) -> None:
+    def __init__(self, connection: AsyncConnection, driver: Driver, tenant_id: TenantId) -> None:
         self._connection = connection
+        self._driver = driver
         self._tenant_id = tenant_id
 
     async def add(self, dataset: Dataset, names: Sequence[str]) -> Dataset | None:
@@ -117,6 +120,11 @@ class DatasetRepository:
         """Return the dataset."""
         return await self._get(dataset_id, is_deleted=False)
 
+    async def lock(self, dataset_id: DatasetId) -> Dataset | None:
+        """Return the dataset, kept from others until this unit ends: nobody's chunks come into it meanwhile."""
+        row = (await self._connection.execute(_LOCK, {"tenant": self._tenant_id, "id": dataset_id})).one_or_none()
+        return _dataset(row) if row is not None else None
+
     async def get_deleted(self, dataset_id: DatasetId) -> Dataset | None:
         """Return a dataset that was deleted and is being taken apart."""
         return await self._get(dataset_id, is_deleted=True)
@@ -128,8 +136,8 @@ class DatasetRepository:
 
     async def many(self, dataset_ids: Sequence[DatasetId]) -> dict[DatasetId, Dataset]:
         """Return those of `dataset_ids` that exist."""
-        rows = await self._connection.execute(_MANY, {"tenant": self._tenant_id, "ids": list(dataset_ids)})
-        return {DatasetId(row.id): _dataset(row) for row in rows}
+        rows = await self._driver.all(_MANY, {"tenant": self._tenant_id, "ids": list(dataset_ids)})
+        return {DatasetId(row["id"]): Dataset(**row) for row in rows}
 
     async def is_name_taken(self, name: str, *, but: DatasetId) -> bool:
         """Tell whether another dataset than `but` has this name, ignoring case."""

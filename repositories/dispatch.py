@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.db.identity import api_keys, tenants
 from app.domain.ids import TenantId, TurnId
 from app.domain.principals import StoredKey, StoredTenant
+from repositories.expiry import Expiry
 from repositories.job_dispatch import JobDispatch
 from repositories.keys import KEYS_OF_CALLERS, stored_key
 from repositories.limit_dispatch import IdleSessions, LimitDispatch
@@ -40,23 +41,9 @@ _TURNS_OF = text("""
     WHERE owner = :owner AND state = 'running' AND created_at < clock_timestamp() - make_interval(secs => :older_s)
 """)
 
-_EXPIRE_EVENTS = text("DELETE FROM turn_events WHERE created_at < clock_timestamp() - make_interval(secs => :age_s)")
-
-_EXPIRE_ANSWERS = text("""
-    DELETE FROM model_answers WHERE created_at < clock_timestamp() - make_interval(secs => :age_s)
-""")
-
-_EXPIRE_IDEMPOTENCY = text("""
-    DELETE FROM idempotency WHERE created_at < clock_timestamp() - make_interval(secs => :age_s)
-""")
-
-_EXPIRE_VISITORS = text("""
-    DELETE FROM api_keys WHERE kind = 'visitor' AND expires_at < clock_timestamp() - make_interval(secs => :age_s)
-""")
-
 _TIDY_SESSION_INDEXES = text("SELECT tidy_session_indexes()")
 
-_WITH_STRAY_BLOBS = text("SELECT DISTINCT tenant_id FROM stray_blobs WHERE due_at <= clock_timestamp() LIMIT :most")
+_WITH_STRAY_BLOBS = text("SELECT DISTINCT tenant_id FROM stray_blobs WHERE due_at <= statement_timestamp() LIMIT :most")
 
 
 class DispatchRepository:
@@ -64,6 +51,11 @@ class DispatchRepository:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+
+    @cached_property
+    def expiry(self) -> Expiry:
+        """What is kept for a while only."""
+        return Expiry(self._connection)
 
     @cached_property
     def limits(self) -> LimitDispatch:
@@ -109,22 +101,6 @@ class DispatchRepository:
         """Return the running turns of process `owner` that began more than `older_s` seconds ago."""
         rows = await self._connection.execute(_TURNS_OF, {"owner": owner, "older_s": older_s})
         return [OrphanedTurn(TenantId(row.tenant_id), TurnId(row.id), row.fence) for row in rows]
-
-    async def expire_events(self, age_s: float) -> int:
-        """Delete log entries older than `age_s`; a replay is then made from the message (design.md 1.2)."""
-        return (await self._connection.execute(_EXPIRE_EVENTS, {"age_s": age_s})).rowcount
-
-    async def expire_answers(self, age_s: float) -> int:
-        """Delete what background jobs heard from models longer ago than this; how many rows went."""
-        return (await self._connection.execute(_EXPIRE_ANSWERS, {"age_s": age_s})).rowcount
-
-    async def expire_idempotency(self, age_s: float) -> int:
-        """Forget answers kept for repeated calls that are older than `age_s`."""
-        return (await self._connection.execute(_EXPIRE_IDEMPOTENCY, {"age_s": age_s})).rowcount
-
-    async def expire_visitors(self, age_s: float) -> int:
-        """Delete the tokens of visitors that ended longer ago than this; how many rows went."""
-        return (await self._connection.execute(_EXPIRE_VISITORS, {"age_s": age_s})).rowcount
 
     async def tidy_session_indexes(self) -> None:
         """Put words of new messages into their index, unless somebody is at it."""

@@ -8,12 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.ids import DocumentId, TenantId
 
 _DROP = text("""
-    DELETE FROM chunks WHERE ctid = ANY(ARRAY(
+    DELETE FROM chunks WHERE tenant_id = :tenant AND ctid = ANY(ARRAY(
         SELECT ctid FROM chunks WHERE tenant_id = :tenant AND document_id = ANY(CAST(:ids AS text[])) LIMIT :most))
 """)
 
 _SWITCH = text("""
-    UPDATE chunks SET is_available = :is_available WHERE ctid = ANY(ARRAY(
+    UPDATE chunks SET is_available = :is_available WHERE tenant_id = :tenant AND ctid = ANY(ARRAY(
         SELECT ctid FROM chunks WHERE tenant_id = :tenant AND document_id = ANY(CAST(:ids AS text[]))
           AND is_available <> :is_available LIMIT :most))
 """)

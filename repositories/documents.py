@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.datasets import Document, DocumentFilter, DocumentNameTaken, RunState
 from app.domain.ids import DatasetId, DocumentId, TenantId
+from repositories.names import free_name
 
 # The clock of a running document goes on; what lists show is never a stale duration.
 _COLUMNS = """id, tenant_id, dataset_id, name, location, blob_key, type, suffix, size_bytes, source_type, thumbnail,
@@ -19,12 +20,7 @@ _COLUMNS = """id, tenant_id, dataset_id, name, location, blob_key, type, suffix,
          THEN extract(epoch FROM clock_timestamp() - process_begin_at) ELSE process_duration_s
     END::float8 AS process_duration_s, chunk_count, token_count, created_at, updated_at"""
 
-_FREE_NAME = text("""
-    SELECT c.name FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS c(name, n)
-    WHERE NOT EXISTS (SELECT FROM documents d
-                      WHERE d.tenant_id = :tenant AND d.dataset_id = :dataset_id AND lower(d.name) = lower(c.name))
-    ORDER BY c.n LIMIT 1
-""")
+_FREE_NAME = free_name("documents", "t.dataset_id = :dataset_id")
 
 _ADD = text(f"""
     INSERT INTO documents (tenant_id, id, dataset_id, name, location, blob_key, type, suffix, size_bytes, chunk_method,

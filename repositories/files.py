@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.files import KNOWLEDGE, KNOWLEDGE_NAME, ROOT_NAME, File, FileId, FileListing, knowledge_id, root_id
 from app.domain.ids import TenantId
+from repositories.names import free_name
 
 _TREE = f"""(
     SELECT CAST(:root AS text) AS id, CAST(:root AS text) AS parent_id, '{ROOT_NAME}' AS name, 'folder' AS type,
@@ -101,13 +102,11 @@ _BELOW = text("""
 
 _LOCK_TREE = text("SELECT pg_advisory_xact_lock(hashtextextended('files ' || :tenant, 0))")
 
-_FREE = text("""
-    SELECT u.name FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS u(name, n)
-    WHERE NOT EXISTS (SELECT FROM files f WHERE f.tenant_id = :tenant AND f.parent_id = :parent_id
-                        AND lower(f.name) = lower(u.name) AND f.id <> :but)
-      AND NOT (CAST(:parent_id AS text) = :root AND lower(u.name) = :reserved)
-    ORDER BY u.n LIMIT 1
-""")
+_FREE = free_name(
+    "files",
+    "t.parent_id = :parent_id AND t.id <> :but",
+    also="NOT (CAST(:parent_id AS text) = :root AND lower(c.name) = :reserved)",
+)
 
 _NAMED = text("SELECT * FROM files WHERE tenant_id = :tenant AND parent_id = :parent_id AND lower(name) = lower(:name)")
 

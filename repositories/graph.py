@@ -9,8 +9,9 @@ import orjson
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.graph import Community, Entity, EntityNotes, GraphNotes, Pair, Relation, RelationNotes
+from app.domain.graph import Community, Entity, GraphNotes, Pair, Relation
 from app.domain.ids import DatasetId, DocumentId, TenantId
+from repositories.graph_notes import decoded_notes, encoded_notes
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('graph ' || :tenant || ' ' || :dataset_id, 0))")
 
@@ -198,7 +199,7 @@ class GraphRepository:
             **self._own(dataset_id),
             "document_id": document.id,
             "begun_at": document.begun_at,
-            "notes": orjson.dumps(_encoded(notes)).decode(),
+            "notes": encoded_notes(notes),
         }
         return (await self._connection.execute(_KEEP, values)).first() is not None
 
@@ -211,7 +212,7 @@ class GraphRepository:
         """Return the notes of these documents, by document."""
         values = {"tenant": self._tenant_id, "document_ids": list(document_ids)}
         rows = await self._connection.execute(_NOTES, values)
-        return {str(row.document_id): decoded(row.subgraph) for row in rows}
+        return {str(row.document_id): decoded_notes(row.subgraph) for row in rows}
 
     async def entities(self, dataset_id: DatasetId) -> list[Entity]:
         """Return all entities, by name."""
@@ -275,30 +276,6 @@ class GraphRepository:
         return {"tenant": self._tenant_id, "dataset_id": dataset_id}
 
 
-def decoded(stored: Mapping[str, Any]) -> GraphNotes:
-    """Return stored notes."""
-    entities = [decoded_entity(each) for each in stored["entities"]]
-    relations = [decoded_relation(each) for each in stored["relations"]]
-    return GraphNotes(
-        entities={each.name: each for each in entities}, relations={each.pair: each for each in relations}
-    )
-
-
-def decoded_entity(stored: Mapping[str, Any]) -> EntityNotes:
-    """Return the notes of one entity."""
-    return EntityNotes(name=stored["name"], types=stored["types"], descriptions=frozenset(stored["descriptions"]))
-
-
-def decoded_relation(stored: Mapping[str, Any]) -> RelationNotes:
-    """Return the notes of one relation."""
-    return RelationNotes(
-        pair=(stored["source"], stored["target"]),
-        descriptions=frozenset(stored["descriptions"]),
-        keywords=frozenset(stored["keywords"]),
-        strength=stored["strength"],
-    )
-
-
 def as_entity(row: Row[Any]) -> Entity:
     """Return the entity of a row that has all its columns."""
     return Entity(
@@ -322,25 +299,6 @@ def as_relation(row: Row[Any]) -> Relation:
         weight=row.weight,
         document_ids=list(row.document_ids),
     )
-
-
-def _encoded(notes: GraphNotes) -> dict[str, Any]:
-    return {
-        "entities": [
-            {"name": each.name, "types": dict(each.types), "descriptions": sorted(each.descriptions)}
-            for each in notes.entities.values()
-        ],
-        "relations": [
-            {
-                "source": each.pair[0],
-                "target": each.pair[1],
-                "descriptions": sorted(each.descriptions),
-                "keywords": sorted(each.keywords),
-                "strength": each.strength,
-            }
-            for each in notes.relations.values()
-        ],
-    }
 
 
 def _entity_columns(entities: Sequence[Entity]) -> dict[str, list[Any]]:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.graph import Entity, GraphNotes, Pair, Relation
 from app.domain.ids import DatasetId, DocumentId, TenantId
-from repositories.graph import decoded_entity, decoded_relation
+from repositories.graph_notes import decoded_entity, decoded_relation
 
 _OWN = "tenant_id = :tenant AND dataset_id = :dataset_id"
 _IDS = "CAST(:document_ids AS text[])"

@@ -40,11 +40,16 @@ _CLAIM = text("""
     RETURNING jobs.tenant_id, jobs.id, jobs.kind, jobs.subject_id, jobs.attempts, jobs.fence
 """)
 
+# Locked in the order in which those lock them who cancel (`jobs.cancelling`).
 _RENEW = text("""
+    WITH held AS (
+        SELECT j.tenant_id, j.id
+        FROM unnest(CAST(:tenants AS text[]), CAST(:ids AS text[]), CAST(:fences AS bigint[])) AS m(tenant, id, fence)
+        JOIN jobs j ON j.tenant_id = m.tenant AND j.id = m.id AND j.fence = m.fence AND j.state = 'running'
+        ORDER BY j.tenant_id, j.id FOR NO KEY UPDATE OF j
+    )
     UPDATE jobs SET lease_until = clock_timestamp() + make_interval(secs => :lease_s)
-    FROM unnest(CAST(:tenants AS text[]), CAST(:ids AS text[]), CAST(:fences AS bigint[])) AS mine(tenant_id, id, fence)
-    WHERE jobs.tenant_id = mine.tenant_id AND jobs.id = mine.id AND jobs.fence = mine.fence AND jobs.state = 'running'
-    RETURNING jobs.id
+    FROM held WHERE jobs.tenant_id = held.tenant_id AND jobs.id = held.id RETURNING jobs.id
 """)
 
 _RELEASE = text("""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.datasets import ClaimedJob, LeaseLost
@@ -42,12 +42,23 @@ _ADD = text("""
     ON CONFLICT DO NOTHING
 """)
 
-_CANCEL = text("""
-    UPDATE jobs SET state = 'cancelled', ended_at = clock_timestamp()
-    WHERE tenant_id = :tenant AND kind = :kind AND subject_id = ANY(CAST(:subjects AS text[]))
-      AND state IN ('queued', 'running')
-    RETURNING id
-""")
+
+def cancelling(which: str) -> TextClause:
+    """Return the statement that cancels a tenant's live jobs for which the condition holds; it returns their ids.
+
+    Whoever changes several jobs locks them by their ids: two such transactions never wait for each other.
+    """
+    return text(f"""
+        WITH held AS (
+            SELECT id FROM jobs WHERE tenant_id = :tenant AND state IN ('queued', 'running') AND ({which})
+            ORDER BY id FOR NO KEY UPDATE
+        )
+        UPDATE jobs SET state = 'cancelled', ended_at = clock_timestamp()
+        FROM held WHERE jobs.tenant_id = :tenant AND jobs.id = held.id RETURNING jobs.id
+    """)  # noqa: S608 (constants)
+
+
+_CANCEL = cancelling("kind = :kind AND subject_id = ANY(CAST(:subjects AS text[]))")
 
 _HOLD = text("""
     SELECT id FROM jobs WHERE tenant_id = :tenant AND id = :id AND state = 'running' AND fence = :fence

@@ -11,7 +11,6 @@ _EXPIRE = tuple(
     map(
         text,
         (
-            "DELETE FROM rate_windows WHERE window_start < clock_timestamp() - interval '1 day 1 hour'",
             """DELETE FROM open_streams s WHERE NOT EXISTS (
                 SELECT FROM processes p WHERE p.id = s.process_id AND p.lease_until > clock_timestamp())""",
             """DELETE FROM quota_reservations r WHERE NOT EXISTS (
@@ -21,17 +20,19 @@ _EXPIRE = tuple(
     )
 )
 
-_IDLE = text("""
+# No index serves a comparison with the volatile clock_timestamp: by it every live session would be read.
+IDLE = text("""
     SELECT tenant_id, id FROM sessions
-    WHERE updated_at < clock_timestamp() - make_interval(days => :days) AND deleted_at IS NULL
+    WHERE updated_at < statement_timestamp() - make_interval(days => :days) AND deleted_at IS NULL
     ORDER BY updated_at LIMIT :most
 """)
 
-_ENDED = text("""
+ENDED = text("""
     SELECT tenant_id, id FROM sessions
-    WHERE deleted_at < clock_timestamp() - make_interval(days => :days)
+    WHERE deleted_at < statement_timestamp() - make_interval(days => :days)
     ORDER BY deleted_at LIMIT :most
 """)
+"""`IDLE` and `ENDED` are the statements of `IdleSessions`, for those who look at their plans."""
 
 
 class LimitDispatch:
@@ -41,7 +42,7 @@ class LimitDispatch:
         self._connection = connection
 
     async def expire(self) -> None:
-        """Delete counters of windows and days that are over, and of processes that are gone."""
+        """Delete counters of days that are over, and of processes that are gone."""
         for statement in _EXPIRE:
             await self._connection.execute(statement)
 
@@ -62,11 +63,11 @@ class IdleSessions:
 
     async def find(self, *, days: int, most: int) -> list[IdleSession]:
         """Return live sessions without a write for `days`, the longest idle first."""
-        return await self._found(_IDLE, days, most)
+        return await self._found(IDLE, days, most)
 
     async def ended(self, *, days: int, most: int) -> list[IdleSession]:
         """Return what is left of sessions that ended `days` ago or earlier."""
-        return await self._found(_ENDED, days, most)
+        return await self._found(ENDED, days, most)
 
     async def _found(self, statement: TextClause, days: int, most: int) -> list[IdleSession]:
         rows = await self._connection.execute(statement, {"days": days, "most": most})

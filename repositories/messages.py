@@ -1,13 +1,13 @@
 """Messages of sessions and turns, and the references of answers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import orjson
 
 from app.domain.ids import ChunkId, DatasetId, DocumentId, SessionId, TenantId, TurnId
 from app.domain.models import ChatMessage, ToolCall
-from app.domain.references import Reference
+from app.domain.references import Live, Reference, without_deleted
 from app.domain.sessions import Message
 from repositories.statements import Driver, Statement
 
@@ -45,6 +45,15 @@ _REFERENCES = Statement("""
     WHERE tenant_id = :tenant AND turn_id = ANY(CAST(:turn_ids AS text[])) ORDER BY turn_id, number
 """)
 
+# Asked once for a page, of the few documents its references name: to join them to each reference costs ten times that.
+_LIVE = Statement("""
+    SELECT true AS is_document, id FROM documents
+    WHERE tenant_id = :tenant AND id = ANY(CAST(:document_ids AS text[]))
+    UNION ALL
+    SELECT false, id FROM datasets
+    WHERE tenant_id = :tenant AND id = ANY(CAST(:dataset_ids AS text[])) AND deleted_at IS NULL
+""")
+
 
 class MessageRepository:
     """Messages and references of one tenant. Never commits."""
@@ -69,15 +78,37 @@ class MessageRepository:
         rows = await self._driver.all(_OF_TURN, {"tenant": self._tenant_id, "turn_id": turn_id})
         return await with_references(self._driver, self._tenant_id, rows)
 
+    async def live(self, document_ids: Collection[str], dataset_ids: Collection[str]) -> Live:
+        """Return which of these documents and datasets are still the tenant's."""
+        return await _live(self._driver, self._tenant_id, document_ids, dataset_ids)
+
 
 async def with_references(driver: Driver, tenant_id: TenantId, rows: "Sequence[Record]") -> list[Message]:
-    """Return the messages of rows of `COLUMNS`, answers with what they rest on."""
+    """Return the messages of rows of `COLUMNS`, answers with what they rest on; what was deleted since is `GONE`."""
     turn_ids = [row["turn_id"] for row in rows if row["reference_total"] is not None and row["role"] == "assistant"]
     references: dict[str, list[Record]] = {turn_id: [] for turn_id in turn_ids}
+    found: Sequence[Record] = ()
     if turn_ids:
-        for reference in await driver.all(_REFERENCES, {"tenant": tenant_id, "turn_ids": turn_ids}):
-            references[reference["turn_id"]].append(reference)
-    return [_message(row, references.get(row["turn_id"]) if row["role"] == "assistant" else None) for row in rows]
+        found = await driver.all(_REFERENCES, {"tenant": tenant_id, "turn_ids": turn_ids})
+    for reference in found:
+        references[reference["turn_id"]].append(reference)
+    documents = {reference["document_id"] for reference in found}
+    live = await _live(driver, tenant_id, documents, {reference["dataset_id"] for reference in found})
+    return [_message(row, references.get(row["turn_id"]) if row["role"] == "assistant" else None, live) for row in rows]
+
+
+async def _live(
+    driver: Driver, tenant_id: TenantId, document_ids: Collection[str], dataset_ids: Collection[str]
+) -> Live:
+    documents, datasets = set[DocumentId](), set[DatasetId]()
+    if any(document_ids) or any(dataset_ids):
+        values = {"tenant": tenant_id, "document_ids": list(document_ids), "dataset_ids": list(dataset_ids)}
+        for row in await driver.all(_LIVE, values):
+            if row["is_document"]:
+                documents.add(DocumentId(row["id"]))
+            else:
+                datasets.add(DatasetId(row["id"]))
+    return Live(documents=documents, datasets=datasets)
 
 
 def told(row: "Record") -> list[ChatMessage]:
@@ -101,7 +132,7 @@ def _tool_calls(stored: str | None) -> tuple[ToolCall, ...]:
     )
 
 
-def _message(row: "Record", references: "list[Record] | None") -> Message:
+def _message(row: "Record", references: "list[Record] | None", live: Live) -> Message:
     return Message(
         turn_id=row["turn_id"],
         role=row["role"],
@@ -113,7 +144,7 @@ def _message(row: "Record", references: "list[Record] | None") -> Message:
         state=row["state"],
         error=row["error"],
         reference_total=row["reference_total"],
-        references=tuple(_reference(one) for one in references) if references is not None else None,
+        references=without_deleted(map(_reference, references), live) if references is not None else None,
         cited=tuple(one["number"] for one in references or () if one["is_cited"]),
         tool_calls=_tool_calls(row["tool_calls"]),
         extras=orjson.loads(row["extras"]) if row["extras"] is not None else None,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, text, update
+from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,6 +12,9 @@ from app.db.search_apps import search_apps
 from app.domain.ids import TenantId
 from app.domain.listing import Listing, OrderBy
 from app.domain.search_apps import SearchApp, SearchAppId, SearchNameTaken
+from repositories.listed import listed
+from repositories.moments import later
+from repositories.names import free_name
 
 _ORDERS: dict[OrderBy, Any] = {
     "create_time": search_apps.c.created_at,
@@ -19,11 +22,7 @@ _ORDERS: dict[OrderBy, Any] = {
     "name": search_apps.c.name,
 }
 
-_FREE_NAME = text("""
-    SELECT c.name FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS c(name, n)
-    WHERE NOT EXISTS (SELECT FROM search_apps s WHERE s.tenant_id = :tenant AND lower(s.name) = lower(c.name))
-    ORDER BY c.n LIMIT 1
-""")
+_FREE_NAME = free_name("search_apps", "true")
 
 _STORED = ("id", "tenant_id", "name", "description", "avatar", "search_config", "created_at", "updated_at")
 
@@ -69,13 +68,12 @@ class SearchAppRepository:
         Raises:
             SearchNameTaken: another search app has the name.
         """
-        later = search_apps.c.updated_at + func.make_interval(0, 0, 0, 0, 0, 0, 0.001)
         values = {
             "name": app.name,
             "description": app.description,
             "avatar": app.avatar,
             "search_config": app.search_config,
-            "updated_at": func.greatest(func.clock_timestamp(), later),  # every write changes what the wire shows
+            "updated_at": later,
         }
         statement = update(search_apps).where(self._own, search_apps.c.id == app.id).values(values)
         try:
@@ -91,15 +89,9 @@ class SearchAppRepository:
         matching = [self._own]
         if keywords is not None:
             matching.append(search_apps.c.name.icontains(keywords, autoescape=True))
-        columns = _ORDERS[listing.order_by], search_apps.c.id
-        ordered = [column.desc() if listing.is_descending else column.asc() for column in columns]
-        stretch = select(search_apps).where(*matching).order_by(*ordered).limit(listing.limit).offset(listing.offset)
-        found = [_app(row) for row in await self._connection.execute(stretch)]
-        total = listing.total(len(found))
-        if total is None:
-            counted = select(func.count()).select_from(search_apps).where(*matching)
-            total = int((await self._connection.execute(counted)).scalar_one())
-        return total, found
+        meant = select(search_apps).where(*matching)
+        total, rows = await listed(self._connection, meant, listing, _ORDERS, search_apps.c.id)
+        return total, [_app(row) for row in rows]
 
     async def delete(self, app_id: SearchAppId) -> bool:
         """Delete a search app for good; whether there was one."""

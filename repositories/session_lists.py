@@ -1,7 +1,7 @@
 """Lists of the sessions of a chat: filtered, ordered, by pages or from a cursor on (conversations.md 3.3, 8.1)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,8 @@ from app.db.conversations import sessions
 from app.domain.ids import ChatId, SessionId, TenantId
 from app.domain.listing import Listing, OrderBy
 from app.domain.sessions import Session, SessionCursor, SessionFilter, SessionPage
-from repositories.session_search import SessionSearch, among
+from repositories.session_hours import SessionHours
+from repositories.session_search import SessionSearch, Walk, among, has_trigrams, pattern
 
 COUNTED = 10_000
 """Sessions that a filter leaves are counted up to here; of all sessions of a chat the number is always known."""
@@ -75,7 +76,7 @@ class SessionLists:
         offset = listing.offset if after is None else 0
         stretch = _Stretch(listing=listing, offset=offset, following=[*exact, *place])
         if meant.keywords is not None:
-            return await self._with_keywords(chat_id, exact, stretch, meant.keywords)
+            return await self._with_keywords(chat_id, exact, stretch, meant.keywords, known.count)
         if len(exact) == len(of_chat):
             is_far = after is None and known.count > _FAR and offset > known.count // 2
             found = await (self._from_the_end(stretch, known.count) if is_far else self._fetch(stretch))
@@ -115,25 +116,45 @@ class SessionLists:
         return min(found, COUNTED), found <= COUNTED
 
     async def _with_keywords(
-        self, chat_id: ChatId, exact: list[Any], stretch: "_Stretch", keywords: str
+        self, chat_id: ChatId, exact: list[Any], stretch: "_Stretch", keywords: str, count: int
     ) -> SessionPage:
         """Return a stretch of the sessions with these words; frequent ones are found among the first of the list."""
-        limit, offset = stretch.listing.limit, stretch.offset
-        wanted = offset + limit + 1
-        walk = await self._search.walk(stretch.following, _ordered(stretch.listing), keywords, wanted)
-        is_from_the_first = len(stretch.following) == len(exact)
-        if walk.is_whole or len(walk.ids) >= wanted:
-            ids = among(walk.ids[offset:wanted])
-            found = await self._fetch(_Stretch(listing=stretch.listing, offset=0, following=[*exact, ids]))
-            return _page(found, stretch, len(walk.ids), walk.is_whole and is_from_the_first)
-        candidates = await self._search.candidates(chat_id, keywords)
-        if candidates is None:
+        ordered = _ordered(stretch.listing)
+        walk = await self._search.walk(stretch.following, ordered, keywords, stretch.wanted)
+        if walk.is_whole or len(walk.ids) >= stretch.wanted:
+            return await self._among(walk, exact, stretch)
+        is_by_creation = stretch.listing.order_by == "create_time"
+        is_descending = is_by_creation and stretch.listing.is_descending
+        hours = SessionHours(self._connection, self._tenant_id, chat_id, pattern(keywords))
+        span = await hours.span(exact, count, is_descending=is_descending)
+        if span is None:
+            return _page([], stretch, 0)
+        candidates = await hours.candidates(span) if has_trigrams(keywords) or not is_by_creation else None
+        if candidates is not None and candidates.is_whole:
+            return await self._named(candidates.ids, exact, stretch)
+        if not is_by_creation:
             found = await self._fetch(stretch, self._search.holding(chat_id, keywords))
-            return _page(found, stretch, offset + len(found), is_exact=False)
+            return _page(found, stretch, stretch.offset + len(found), is_exact=False)
+        if len(stretch.following) > len(exact):
+            rest = await hours.span(stretch.following, count, is_descending=is_descending)
+        else:
+            rest = span if candidates is None else replace(span, first=candidates.first)
+        ids = await hours.first(rest, stretch.following, ordered, stretch.wanted) if rest is not None else []
+        return await self._among(Walk(ids=ids, is_whole=len(ids) < stretch.wanted), exact, stretch)
+
+    async def _named(self, candidates: list[str], exact: list[Any], stretch: "_Stretch") -> SessionPage:
+        """Return the stretch of what is meant among all that the indexes name."""
         if not candidates:
             return _page([], stretch, 0)
         found = await self._fetch(stretch, among(candidates))
         return _page(found, stretch, *await self._count([*exact, among(candidates)]))
+
+    async def _among(self, walk: Walk, exact: list[Any], stretch: "_Stretch") -> SessionPage:
+        """Return the stretch of what the first of its sessions held."""
+        shown = among(walk.ids[stretch.offset : stretch.wanted])
+        found = await self._fetch(_Stretch(listing=stretch.listing, offset=0, following=[*exact, shown]))
+        is_from_the_first = len(stretch.following) == len(exact)
+        return _page(found, stretch, len(walk.ids), walk.is_whole and is_from_the_first)
 
 
 def sessions_of(tenant_id: TenantId, chat_id: ChatId, since: datetime | None) -> list[Any]:
@@ -147,6 +168,11 @@ class _Stretch:
     listing: Listing
     offset: int
     following: list[Any]  # the conditions of what the stretch is taken from
+
+    @property
+    def wanted(self) -> int:
+        """How many there must be, from the first on, to know the stretch and whether something follows."""
+        return self.offset + self.listing.limit + 1
 
 
 def _exactly(meant: SessionFilter) -> list[Any]:

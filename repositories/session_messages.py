@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from app.domain.ids import SessionId, TenantId
 from app.domain.sessions import MessageRange, Position
 from repositories.messages import COLUMNS, with_references
+from repositories.moments import LATER
 from repositories.statements import Driver, Statement
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ _PLACES = Statement("""
 """)
 
 # The ledger keeps what the turn cost, and the session how many tokens and rounds it had; a vote goes with its answer.
-_DELETE = Statement("""
+_DELETE = Statement(f"""
     WITH gone AS (
         DELETE FROM messages WHERE tenant_id = :tenant AND session_id = :session_id AND turn_id = :turn_id
         RETURNING thumbup
@@ -54,11 +55,11 @@ _DELETE = Statement("""
         DELETE FROM turns WHERE tenant_id = :tenant AND id = :turn_id AND session_id = :session_id
     )
     UPDATE sessions SET thumb_up = thumb_up - (SELECT count(*) FROM gone WHERE thumbup),
-        updated_at = GREATEST(clock_timestamp(), updated_at + interval '1 millisecond')
+        updated_at = {LATER}
     WHERE tenant_id = :tenant AND id = :session_id
-""")
+""")  # noqa: S608 (a constant)
 
-_VOTE = Statement("""
+_VOTE = Statement(f"""
     WITH old AS (
         SELECT thumbup FROM messages
         WHERE tenant_id = :tenant AND session_id = :session_id AND turn_id = :turn_id AND role = 'assistant'
@@ -70,9 +71,9 @@ _VOTE = Statement("""
     )
     UPDATE sessions SET
         thumb_up = thumb_up + CAST(:thumbup AS boolean)::int - COALESCE((SELECT thumbup FROM old), false)::int,
-        updated_at = GREATEST(clock_timestamp(), updated_at + interval '1 millisecond')
+        updated_at = {LATER}
     WHERE tenant_id = :tenant AND id = :session_id AND EXISTS (SELECT FROM voted)
-""")
+""")  # noqa: S608 (a constant)
 
 
 class SessionMessages:

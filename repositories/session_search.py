@@ -1,13 +1,15 @@
 """Sessions found by words: in what was said in them, in their names and ids (conversations.md 8.1).
 
-Frequent words are found by looking at the first sessions of a list, all others by the trigram indexes. Slow, about a
-second for a million sessions, are words that are frequent, but not among the first of the list.
+Frequent words are found by looking at the first sessions of a list, all others by the trigram indexes, in the units of
+time of repositories/session_hours.py. Slow, about a second for a million sessions, are words that are frequent, but not
+among the first of a list by name or by update.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import String, and_, bindparam, cast, exists, func, or_, select, text
+from sqlalchemy import String, and_, bindparam, cast, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,25 +22,9 @@ WALKED = 2000
 WALKED_MOST = 8000
 """How many, where the first of them held so many matches that these will do."""
 
+_TRIGRAM = re.compile(r"[^\W_]{3}")
 _MARGIN = 1.5
 """How much further than where the last match is expected."""
-
-CANDIDATES = 5000
-"""Up to so many messages, and names, are handed over by the indexes, and counted; more are joined where they lie."""
-
-# At most one more than may be: then there are too many. The plan depends on the words, so it is made for them.
-_SAID = text("""
-    SELECT array_agg(DISTINCT session_id) AS ids, count(*) AS found FROM (
-        SELECT session_id FROM messages
-        WHERE tenant_id = :tenant AND session_id IS NOT NULL AND content ILIKE :pattern LIMIT :most
-    ) said
-""")
-_LABELLED = text("""
-    SELECT array_agg(session_id) AS ids, count(*) AS found FROM (
-        SELECT session_id FROM session_labels
-        WHERE tenant_id = :tenant AND chat_id = :chat_id AND label ILIKE :pattern LIMIT :most
-    ) labelled
-""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,17 +56,6 @@ class SessionSearch:
         row = (await self._connection.execute(select(found.label("ids"), func.count().label("seen")))).one()
         return Walk(ids=row.ids or [], is_whole=row.seen < most)
 
-    async def candidates(self, chat_id: ChatId, keywords: str) -> list[str] | None:
-        """Return the ids of all sessions with these words, some of other chats among them; None: too many."""
-        values = {"tenant": self._tenant_id, "pattern": pattern(keywords), "most": CANDIDATES + 1}
-        ids: list[str] = []
-        for statement, more in ((_LABELLED, {"chat_id": chat_id}), (_SAID, {})):
-            row = (await self._connection.execute(statement, values | more)).one()
-            if row.found > CANDIDATES:
-                return None
-            ids += row.ids or []
-        return ids
-
     def holding(self, chat_id: ChatId, keywords: str) -> Any:
         """Return the condition on a session that the indexes name it, however many they name."""
         wanted = pattern(keywords)
@@ -100,6 +75,11 @@ class SessionSearch:
 def among(ids: list[str]) -> Any:
     """Return the condition on a session that it is one of these."""
     return sessions.c.id == func.any(cast(bindparam("ids", ids, unique=True), ARRAY(String)))
+
+
+def has_trigrams(keywords: str) -> bool:
+    """Tell whether the indexes know texts with these words from others; else each text is read."""
+    return _TRIGRAM.search(keywords) is not None
 
 
 def pattern(keywords: str) -> str:

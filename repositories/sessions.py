@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, insert, or_, select, text, update
+from sqlalchemy import func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.conversations import chats, sessions
 from app.domain.ids import ChatId, SessionId, TenantId
 from app.domain.sessions import Session
+from repositories.moments import later
 from repositories.session_lists import SessionLists, session_of, sessions_of
 
 DELETED_AT_ONCE = 500
@@ -22,7 +23,18 @@ _PLACES = text("""
     WHERE tenant_id = :tenant AND chat_id = :chat_id AND deleted_at IS NULL
       AND created_at > COALESCE(CAST(:since AS timestamptz), '-infinity')
 """)
-_LOCK_CHAT = text("SELECT id FROM chats WHERE tenant_id = :tenant AND id = :chat_id FOR UPDATE")
+
+# Sessions are locked after their chat, as those do who begin one, and turns after their sessions; each in one order.
+_CHAT = "SELECT id FROM chats WHERE tenant_id = :tenant AND id = :chat_id"
+_LOCK_CHAT = text(f"{_CHAT} FOR UPDATE")  # no session begins
+_HOLD_CHAT = text(f"{_CHAT} FOR SHARE")  # nobody deletes all, or changes the chat
+_KEEP_CHAT = text(f"{_CHAT} FOR KEY SHARE")  # nobody deletes all
+_LOCK_TURNS = text("""
+    SELECT id FROM turns WHERE tenant_id = :tenant AND session_id = ANY(CAST(:ids AS text[])) AND state = 'running'
+    ORDER BY session_id FOR UPDATE
+""")
+_DELETE = text("DELETE FROM sessions WHERE tenant_id = :tenant AND id = ANY(CAST(:ids AS text[]))")
+
 _EMPTY_COUNTS = text("""
     WITH counted AS (
         SELECT slot, sessions FROM session_counts WHERE tenant_id = :tenant AND chat_id = :chat_id
@@ -38,18 +50,16 @@ _HIDE_ALL = text("""
         WHERE s.tenant_id = :tenant AND s.chat_id = :chat_id AND s.deleted_at IS NULL))
     WHERE tenant_id = :tenant AND id = :chat_id
 """)
-_REMOVE_HIDDEN = text("""
-    DELETE FROM sessions WHERE tenant_id = :tenant AND id = ANY(ARRAY(
-        SELECT h.id FROM (
-            SELECT o.id, sum(o.next_position) OVER (ORDER BY o.created_at, o.id) - o.next_position AS before FROM (
-                SELECT s.id, s.created_at, s.next_position FROM sessions s
-                WHERE s.tenant_id = :tenant AND s.chat_id = :chat_id AND s.deleted_at IS NULL
-                  AND s.created_at <= (SELECT sessions_since FROM chats WHERE tenant_id = :tenant AND id = :chat_id)
-                ORDER BY s.created_at, s.id LIMIT :most
-            ) o
-        ) h WHERE h.before < :places))
+_SOME_HIDDEN = text("""
+    SELECT h.id FROM (
+        SELECT o.id, sum(o.next_position) OVER (ORDER BY o.created_at, o.id) - o.next_position AS before FROM (
+            SELECT s.id, s.created_at, s.next_position FROM sessions s
+            WHERE s.tenant_id = :tenant AND s.chat_id = :chat_id AND s.deleted_at IS NULL
+              AND s.created_at <= (SELECT sessions_since FROM chats WHERE tenant_id = :tenant AND id = :chat_id)
+            ORDER BY s.created_at, s.id LIMIT :most
+        ) o
+    ) h WHERE h.before < :places
 """)
-_HOLD_CHAT = text("SELECT id FROM chats WHERE tenant_id = :tenant AND id = :chat_id FOR SHARE")
 
 
 class SessionRepository:
@@ -92,12 +102,10 @@ class SessionRepository:
     ) -> Session | None:
         """Write what is not None; the session as it is then, None when it is gone."""
         values = {key: value for key, value in {"name": name, "user_id": user_id}.items() if value is not None}
-        # A millisecond later at least: every write changes what the wire shows.
-        later = sessions.c.updated_at + func.make_interval(0, 0, 0, 0, 0, 0, 0.001)
         statement = (
             update(sessions)
             .where(*self._live(), sessions.c.id == session_id)
-            .values(**values, updated_at=func.greatest(func.clock_timestamp(), later))
+            .values(**values, updated_at=later)
             .returning(sessions)
         )
         row = (await self._connection.execute(statement)).one_or_none()
@@ -105,9 +113,9 @@ class SessionRepository:
 
     async def delete(self, chat_id: ChatId, session_ids: Sequence[str]) -> list[str]:
         """Delete those of `session_ids` that are sessions of the chat, with their messages; their ids."""
+        await self._connection.execute(_KEEP_CHAT, self._chat(chat_id))
         of_chat = (*self._live(), self._is_kept(), sessions.c.chat_id == chat_id)
-        gone = delete(sessions).where(*of_chat, sessions.c.id == func.any(list(session_ids)))
-        return list((await self._connection.execute(gone.returning(sessions.c.id))).scalars())
+        return await self._delete(*of_chat, sessions.c.id == func.any(list(session_ids)))
 
     async def delete_all(self, chat_id: ChatId) -> tuple[int, bool]:
         """Delete every session of the chat, with their messages; how many there were, and whether rows are left.
@@ -120,8 +128,7 @@ class SessionRepository:
         if known is None:
             return 0, False
         if known.count <= DELETED_AT_ONCE and await self._places(own | {"since": known.since}) <= PLACES_AT_ONCE:
-            gone = delete(sessions).where(*sessions_of(self._tenant_id, chat_id, known.since))
-            return (await self._connection.execute(gone)).rowcount, False
+            return len(await self._delete(*sessions_of(self._tenant_id, chat_id, known.since))), False
         count = int((await self._connection.execute(_EMPTY_COUNTS, own)).scalar_one())
         await self._connection.execute(_HIDE_ALL, own)
         return count, True
@@ -130,7 +137,16 @@ class SessionRepository:
         """Remove up to `most` sessions that `delete_all` left; how many. Zero is final until this unit ends."""
         await self._connection.execute(_HOLD_CHAT, self._chat(chat_id))
         values = self._chat(chat_id) | {"most": most, "places": PLACES_AT_ONCE}
-        return (await self._connection.execute(_REMOVE_HIDDEN, values)).rowcount
+        hidden = list((await self._connection.execute(_SOME_HIDDEN, values)).scalars())
+        return len(await self._delete(sessions.c.tenant_id == self._tenant_id, sessions.c.id == func.any(hidden)))
+
+    async def _delete(self, *meant: Any) -> list[str]:
+        """Delete sessions of a chat that is held, with their messages; their ids."""
+        locked = select(sessions.c.id).where(*meant).order_by(sessions.c.id).with_for_update()
+        ids = list((await self._connection.execute(locked)).scalars())
+        for statement in (_LOCK_TURNS, _DELETE):
+            await self._connection.execute(statement, {"tenant": self._tenant_id, "ids": ids})
+        return ids
 
     async def _places(self, values: dict[str, Any]) -> int:
         """Return about how many messages the chat's sessions hold."""

@@ -50,7 +50,7 @@ _ADD_IMAGES = text("""
 
 _CLAIM = text("""
     WITH due AS (
-        SELECT key FROM stray_blobs WHERE tenant_id = :tenant AND due_at <= clock_timestamp()
+        SELECT key FROM stray_blobs WHERE tenant_id = :tenant AND due_at <= statement_timestamp()
         ORDER BY due_at LIMIT :most FOR UPDATE SKIP LOCKED
     ), named AS (
         SELECT due.key FROM due WHERE

@@ -122,6 +122,7 @@ class SummaryRepository:
         return {"tenant": self._tenant_id, "document_id": document_id}
 
 
-def read_vectors(embeddings: Sequence[str]) -> list[list[float]]:
-    """Return vectors the database wrote; for a thread when there are many."""
-    return [orjson.loads(each) for each in embeddings]
+def read_vector(embedding: str) -> list[float]:
+    """Return a vector the database wrote; for a thread when there are many."""
+    vector: list[float] = orjson.loads(embedding)
+    return vector

@@ -35,7 +35,8 @@ class TenantRepository:
 
     async def get(self) -> StoredTenant | None:
         """Return the unit's tenant."""
-        row = (await self._connection.execute(select(tenants))).one_or_none()
+        own = tenants.c.tenant_id == self._tenant_id
+        row = (await self._connection.execute(select(tenants).where(own))).one_or_none()
         if row is None:
             return None
         created_at: datetime = row.created_at

@@ -21,13 +21,15 @@ class LogEntry:
 
 _SET_TENANT = Statement(f"SELECT set_config('{TENANT_SETTING}', :tenant, true)")
 
-# A process that lost its turn writes nothing: the join demands its fence and a turn still running.
+# A process that lost its turn writes nothing: the join demands its fence and a turn still running. The foreign key
+# locks the turns in this order, in which those lock them who delete sessions.
 _APPEND = Statement("""
     INSERT INTO turn_events (tenant_id, turn_id, first_number, last_number, payload)
     SELECT t.tenant_id, t.id, e.first_number, e.last_number, e.payload
     FROM unnest(CAST(:turn_ids AS text[]), CAST(:fences AS bigint[]), CAST(:firsts AS int[]), CAST(:lasts AS int[]),
                 CAST(:payloads AS bytea[])) AS e(turn_id, fence, first_number, last_number, payload)
     JOIN turns t ON t.tenant_id = :tenant AND t.id = e.turn_id AND t.fence = e.fence AND t.state = 'running'
+    ORDER BY t.session_id, t.id
     ON CONFLICT (tenant_id, turn_id, first_number) DO UPDATE SET  -- stored before, and never told so
         last_number = excluded.last_number, payload = excluded.payload
 """)

@@ -1,7 +1,7 @@
 """Turns: opened with their question, closed with their answer, found again."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import orjson
@@ -59,6 +59,8 @@ _TAKE_OVER = Statement("""
     WHERE tenant_id = :tenant AND id = :id AND state = 'running' AND fence = :fence
     RETURNING fence
 """)
+
+_REFERENCE = [each.name for each in fields(Reference) if each.name != "metadata"]  # which is not stored
 
 _COLUMNS = """id, session_id, chat_id, api_key_id, state, owner, fence, is_stop_requested, model, prompt_version,
     finish_reason, error_kind, error, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens, is_estimated,
@@ -168,7 +170,7 @@ def _reference_rows(closing: TurnClosing) -> str:
     """Return the references as JSON rows, numbered in order from 0."""
     cited = set(closing.cited)
     rows = [
-        {**asdict(reference), "number": number, "is_cited": number in cited}
+        {name: getattr(reference, name) for name in _REFERENCE} | {"number": number, "is_cited": number in cited}
         for number, reference in enumerate(closing.references)
     ]
     return orjson.dumps(rows).decode()

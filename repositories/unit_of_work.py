@@ -4,23 +4,17 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import Any
 
-import anyio
-from asyncpg import InterfaceError, PostgresError
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.pool import QueuePool
 
 from app.db.walls import DISPATCH_ROLE, TENANT_SETTING
-from app.domain.errors import Unavailable
 from app.domain.ids import TenantId
 from repositories.chats import ChatRepository
 from repositories.chunk_edits import ChunkEdits
 from repositories.chunk_search import ChunkSearch
 from repositories.chunk_titles import ChunkTitleRepository
 from repositories.chunks import ChunkRepository
+from repositories.connections import Connections, roll_back
 from repositories.contents import ContentsRepository
 from repositories.dataset_removal import DatasetRemoval
 from repositories.datasets import DatasetRepository
@@ -64,7 +58,11 @@ _TENANT_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 class UnitOfWork:
-    """One transaction of one tenant, and the repositories that speak through it."""
+    """One transaction of one tenant, and the repositories that speak through it.
+
+    Everybody locks in one order, so that no two units wait for each other: chats, their sessions, their turns; or
+    documents, jobs, datasets; each by their ids. Sums that triggers keep come after what they count, the ledger last.
+    """
 
     def __init__(self, connection: AsyncConnection, driver: Driver, tenant_id: TenantId) -> None:
         self._connection = connection
@@ -154,7 +152,7 @@ class UnitOfWork:
     @cached_property
     def datasets(self) -> DatasetRepository:
         """Datasets with their counters."""
-        return DatasetRepository(self._connection, self.tenant_id)
+        return DatasetRepository(self._connection, self._driver, self.tenant_id)
 
     @cached_property
     def documents(self) -> DocumentRepository:
@@ -214,7 +212,7 @@ class UnitOfWork:
     @cached_property
     def chunk_search(self) -> ChunkSearch:
         """Searches among chunks."""
-        return ChunkSearch(self._connection, self.tenant_id)
+        return ChunkSearch(self._driver, self.tenant_id)
 
     @cached_property
     def graph(self) -> GraphRepository:
@@ -276,29 +274,37 @@ class Database:
 
     def __init__(self, engine: AsyncEngine) -> None:
         # Transactions are begun and ended here and in no other layer: see `_transaction`.
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._connections = Connections(engine.execution_options(isolation_level="AUTOCOMMIT"))
 
     @asynccontextmanager
-    async def unit(self, tenant_id: TenantId) -> AsyncGenerator[UnitOfWork, None]:
-        """Commit when the block ends, roll back when it raises."""
+    async def unit(self, tenant_id: TenantId, *, settings: str = "") -> AsyncGenerator[UnitOfWork, None]:
+        """Commit when the block ends, roll back when it raises.
+
+        `settings` are further `SET LOCAL` that a repository names, parted by `;`: made in the same round trip.
+        """
         if not _TENANT_ID.fullmatch(tenant_id):
             raise ValueError("a tenant id is made of letters, digits, _ and -")
-        async with self._transaction(f"SET LOCAL {TENANT_SETTING} = '{tenant_id}'") as (connection, driver):
+        begin = f"SET LOCAL {TENANT_SETTING} = '{tenant_id}'; {settings}"
+        async with self._transaction(begin) as (connection, driver):
             yield UnitOfWork(connection, driver, tenant_id)
 
     @asynccontextmanager
     async def turns_alone(self, tenant_id: TenantId) -> AsyncGenerator[TurnRepository, None]:
         """Turns without a unit: for `open` and `close`, which are one statement and so one transaction each."""
-        async with self._connection() as connection:
-            raw: Any = (await connection.get_raw_connection()).driver_connection
+        async with self._connections.taken() as (_, raw):
             yield TurnRepository(Driver(raw), tenant_id)
 
     @asynccontextmanager
     async def quotas_alone(self, tenant_id: TenantId) -> AsyncGenerator[QuotaRepository, None]:
         """Quotas without a unit: each of their methods is one statement and so one transaction."""
-        async with self._connection() as connection:
-            raw: Any = (await connection.get_raw_connection()).driver_connection
+        async with self._connections.taken() as (_, raw):
             yield QuotaRepository(Driver(raw), tenant_id)
+
+    @asynccontextmanager
+    async def usage_alone(self, tenant_id: TenantId) -> AsyncGenerator[UsageRepository, None]:
+        """The ledger without a unit: for `add`, which is one statement and so one transaction."""
+        async with self._connections.taken() as (_, raw):
+            yield UsageRepository(Driver(raw), tenant_id)
 
     @asynccontextmanager
     async def dispatch(self) -> AsyncGenerator[DispatchRepository, None]:
@@ -330,81 +336,33 @@ class Database:
         """Begin, with the settings of the transaction in the same round trip; commit, or roll back when raised.
 
         Raises:
+            Unavailable: there is no connection to be had.
             CommitRefused: a statement had failed and the error was swallowed; nothing was written.
         """
-        async with self._connection() as connection:
-            raw = (await connection.get_raw_connection()).driver_connection
-            assert raw is not None  # noqa: S101 (the pool just gave it)
+        async with self._connections.taken() as (connection, raw):
             try:
                 await raw.execute(f"BEGIN; {begin}")
                 yield connection, Driver(raw)
                 if await raw.execute("COMMIT") != "COMMIT":
                     raise CommitRefused
             except BaseException:
-                with anyio.move_on_after(_ROLLBACK_S, shield=True) as patience:
-                    await _roll_back(connection, raw)
-                if patience.cancelled_caught:
-                    await connection.invalidate()
+                await roll_back(connection, raw)
                 raise
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncGenerator[AsyncConnection, None]:
-        """Take a connection from the pool.
-
-        Raises:
-            Unavailable: none came free in time: more is asked of this process than it can do.
-        """
-        try:
-            connection = await self._live_connection()
-        except PoolTimeout as error:
-            raise Unavailable("The service is overloaded; please try again.", retry_after_s=2) from error
-        except (OSError, DBAPIError, PostgresError, InterfaceError) as error:
-            raise Unavailable("The database cannot be reached; please try again.", retry_after_s=2) from error
-        try:
-            yield connection
-        finally:
-            with anyio.CancelScope(shield=True):
-                await connection.close()
-
-    async def _live_connection(self) -> AsyncConnection:
-        """Return a connection of the pool that has not been dropped while it lay there."""
-        while True:
-            connection = await self._engine.connect()
-            raw: Any = (await connection.get_raw_connection()).driver_connection
-            if not raw.is_closed():
-                return connection
-            await connection.invalidate()
-            await connection.close()
 
     @property
     def url(self) -> str:
         """Where it is, password and all: for those who need a connection of their own."""
-        return self._engine.url.render_as_string(hide_password=False)
+        return self._connections.url
 
     @property
     def connections_in_use(self) -> int:
         """How many connections of the pool are out."""
-        pool = self._engine.pool
-        return pool.checkedout() if isinstance(pool, QueuePool) else 0
+        return self._connections.in_use
 
     async def close(self) -> None:
         """Give every connection back."""
-        await self._engine.dispose()
+        await self._connections.close()
 
 
 class CommitRefused(Exception):
     """Postgres rolled a unit back that was to be committed: an earlier statement of it had failed."""
-
-
-_ROLLBACK_S = 5.0
-
-
-async def _roll_back(connection: AsyncConnection, raw: Any) -> None:
-    """Undo the transaction; a connection that cannot even do that is thrown away."""
-    try:
-        if raw.is_closed():
-            await connection.invalidate()
-        elif raw.is_in_transaction():
-            await raw.execute("ROLLBACK")
-    except (OSError, PostgresError, InterfaceError):
-        await connection.invalidate()

@@ -8,14 +8,15 @@ from app.services.asking_datasets import ask_datasets
 from app.wire.envelope import success
 from app.wire.search_apps import mindmap
 from routers.deps import SCOPE_CHAT, Caller, KeyedRoute, TurnCallDep
-from routers.responses import ANSWERED, ERRORS
+from routers.event_stream import EventStream
+from routers.responses import ENVELOPE, STREAMED
 from routers.search_deps import Tools, stream_answer
 from schemas.searches import DatasetQuestion, RelatedQuestion, SearchQuestion, SearchRelatedQuestion
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["search"], responses=ERRORS)
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["search"], responses=ENVELOPE)
 
 
-@router.post("/sessions/ask", openapi_extra=SCOPE_CHAT, response_model=None, responses=ANSWERED)
+@router.post("/sessions/ask", openapi_extra=SCOPE_CHAT, response_class=EventStream, responses=STREAMED)
 async def ask_of_datasets(call: TurnCallDep, body: Annotated[DatasetQuestion | None, Body()] = None) -> Response:
     """Answer from datasets, as SSE; nothing is remembered of it."""
     body = body or DatasetQuestion()

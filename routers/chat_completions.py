@@ -9,10 +9,10 @@ from app.domain.errors import BadArgument
 from app.domain.ids import ChatId
 from routers.deps import SCOPE_CHAT, KeyedRoute, TurnCallDep
 from routers.native_answers import answered, question_of
-from routers.responses import ANSWERED, ERRORS
+from routers.responses import ANSWERED, ENVELOPE
 from schemas.completions import CompletionCreate
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["completions"], responses=ERRORS)
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["completions"], responses=ENVELOPE)
 
 
 @router.post("/chat/completions", openapi_extra=SCOPE_CHAT, response_model=None, responses=ANSWERED)

@@ -13,19 +13,20 @@ from app.wire.chatbots import bot_info
 from app.wire.envelope import success
 from app.wire.native_stream_22 import NativeStream22, opener_events_22
 from app.wire.tokens import visitor_token
-from routers.deps import SCOPE_CHAT, ChatBotRoute, Compat22, KeyedRoute, TurnCall, TurnCallDep, Unit, take_stream
+from routers.deps import SCOPE_CHAT, ChatBotRoute, KeyedRoute, TurnCall, TurnCallDep, Unit, take_stream
 from routers.event_stream import EventStream
+from routers.native_22 import is_for_22
 from routers.native_answers import answered
-from routers.responses import ANSWERED, ERRORS
+from routers.responses import ANSWERED, ENVELOPE, STREAMED
 from routers.streaming import SSE_HEADERS, respond, stream_turn
 from routers.tokens import Tokens
-from routers.turns import After, LastEventId, event_number, rest_of_turn
+from routers.turns import STOP_PATIENCE_S, After, LastEventId, event_number, rest_of_turn
 from schemas.bodies import UrlText
 from schemas.chatbots import BotCompletionCreate
 from schemas.tokens import VisitorTokenCreate
 
-pages = APIRouter(prefix="/api/v1/chatbots", route_class=ChatBotRoute, tags=["chat bots"], responses=ERRORS)
-keys = APIRouter(prefix="/api/v1/chatbots", route_class=KeyedRoute, tags=["chat bots"], responses=ERRORS)
+pages = APIRouter(prefix="/api/v1/chatbots", route_class=ChatBotRoute, tags=["chat bots"], responses=ENVELOPE)
+keys = APIRouter(prefix="/api/v1/chatbots", route_class=KeyedRoute, tags=["chat bots"], responses=ENVELOPE)
 
 
 async def _bots(call: TurnCallDep) -> ChatBots:
@@ -36,14 +37,12 @@ Bots = Annotated[ChatBots, Depends(_bots)]
 
 
 @pages.post("/{dialog_id}/completions", openapi_extra=SCOPE_CHAT, response_model=None, responses=ANSWERED)
-async def ask_bot(
-    dialog_id: UrlText, body: BotCompletionCreate, call: TurnCallDep, bots: Bots, is_compat22: Compat22
-) -> Response:
+async def ask_bot(dialog_id: UrlText, body: BotCompletionCreate, call: TurnCallDep, bots: Bots) -> Response:
     """Ask an assistant from a page; a call without a session opens one and answers with the assistant's first words."""
     if body.is_streaming:
         await call.take_stream()
     opened = await bots.ask(call.caller, ChatId(dialog_id), _question(body), call.recognition)
-    if body.is_streaming and is_compat22 and body.stream_mode != "incremental":
+    if body.is_streaming and is_for_22(call, body):
         return await _events_22(call, opened)
     return await answered(call, opened, body)
 
@@ -57,7 +56,7 @@ async def get_bot(dialog_id: UrlText, unit: Unit) -> dict[str, Any]:
 @pages.get(
     "/{dialog_id}/turns/{turn_id}/events",
     response_class=EventStream,
-    status_code=200,
+    responses=STREAMED,
     dependencies=[Depends(take_stream)],
 )
 async def follow_bot_turn(
@@ -80,7 +79,7 @@ async def stop_bot_turn(dialog_id: UrlText, turn_id: UrlText, call: TurnCallDep,
     """Stop a running turn of the page; what it has said is kept."""
     await bots.check_turn(call.caller, ChatId(dialog_id), TurnId(turn_id))
     await call.engine.stop(call.caller.tenant_id, TurnId(turn_id))
-    ended = await call.engine.ended(call.caller.tenant_id, TurnId(turn_id), timeout_s=5.0)
+    ended = await call.engine.ended(call.caller.tenant_id, TurnId(turn_id), timeout_s=STOP_PATIENCE_S)
     return success({"id": ended.id, "state": ended.state.value})
 
 

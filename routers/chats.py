@@ -13,12 +13,13 @@ from app.services.prompts import SYSTEM
 from app.wire.chats import chat_object, chat_object_22, listed_chat_22
 from app.wire.envelope import success
 from app.wire.listing import deletion, total_header
-from routers.deps import Compat22, KeyedRoute, OrjsonResponse, RepeatableCall, Unit
-from routers.responses import ERRORS
+from routers.deps import Compat22, KeyedRoute, OrjsonResponse, Unit
+from routers.repeating import RepeatableCall
+from routers.responses import ENVELOPE
 from schemas.bodies import DeletionBody, UrlText
 from schemas.chats import ChatBody
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["chats"], responses=ERRORS)
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["chats"], responses=ENVELOPE)
 
 
 def _service(request: Request, unit: Unit, is_compat22: Compat22) -> ChatService:

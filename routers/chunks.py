@@ -13,11 +13,11 @@ from app.wire import knowledge
 from app.wire.envelope import success
 from routers.blobs import Blobs
 from routers.deps import Caller, DatabaseDep, KeyedRoute, Unit
-from routers.responses import ERRORS
+from routers.responses import ENVELOPE
 from schemas.bodies import LooseBody, UrlText
 from schemas.chunks import ChunkAddition, ChunkChange, ChunkDeletion, ChunkSwitch
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["chunks"], responses=ERRORS)
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["chunks"], responses=ENVELOPE)
 
 _CHUNKS = "/datasets/{dataset_id}/documents/{document_id}/chunks"
 _PAGE_SIZE_OF_ZERO = 10  # what the search engine upstream makes of it (knowledge.md 3.2)

@@ -8,10 +8,10 @@ from app.domain.ids import ChatId
 from routers.deps import SCOPE_CHAT, KeyedRoute, TurnCallDep
 from routers.native_22 import answered_22, is_for_22
 from routers.native_answers import answered, question_of
-from routers.responses import ANSWERED, ERRORS
+from routers.responses import ANSWERED, ENVELOPE
 from schemas.completions import CompletionCreate
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["completions"], responses=ERRORS)
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["completions"], responses=ENVELOPE)
 
 
 @router.post("/chats/{chat_id}/completions", openapi_extra=SCOPE_CHAT, response_model=None, responses=ANSWERED)

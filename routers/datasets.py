@@ -7,21 +7,22 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from app.domain.ids import DatasetId
 from app.ingest.blobs import BlobStore
 from app.llm.catalogue import ModelCatalogue
+from app.services import dataset_lists
 from app.services.dataset_deletion import delete_datasets
-from app.services.datasets import change_dataset, embedding_model_name, lacks_permission, new_dataset, store_dataset
+from app.services.dataset_lists import DatasetListing
+from app.services.datasets import change_dataset, embedding_model_name, new_dataset, store_dataset
 from app.wire import knowledge
 from app.wire.envelope import success
-from routers.deps import Caller, DatabaseDep, Edge, KeyedRoute, RepeatableCall, Unit
-from routers.responses import ERRORS
+from routers.deps import Caller, DatabaseDep, Edge, KeyedRoute, Unit
+from routers.repeating import RepeatableCall
+from routers.responses import ENVELOPE
 from routers.strict_json import strict_body, strict_page
 from schemas.bodies import UrlText
 from schemas.datasets import DatasetCreate, DatasetDeletion, DatasetQuery, DatasetUpdate
 
-_OFFSET_MOST = 2**62  # Postgres counts rows in 64 bits
-_PAGE_MOST = 2**31
 _COLLAPSED = frozenset({"documents", "chunks"})  # what is left of a path whose id was empty (knowledge.md 0.3)
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["datasets"], responses=ERRORS)
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["datasets"], responses=ENVELOPE)
 
 
 @router.post("/datasets", openapi_extra=strict_page(DatasetCreate))
@@ -51,37 +52,26 @@ async def create_dataset(
 
 
 @router.get("/datasets")
-async def list_datasets(caller: Caller, unit: Unit, query: Annotated[DatasetQuery, Query()]) -> dict[str, Any]:
+async def list_datasets(unit: Unit, query: Annotated[DatasetQuery, Query()]) -> dict[str, Any]:
     """List datasets; `total_datasets` counts all that match."""
-    dataset_id = DatasetId(query.id) if query.id is not None else None
-    name = query.name or None
-    if dataset_id is not None and not await unit.datasets.count(dataset_id=dataset_id):
-        raise lacks_permission(caller.tenant_id, dataset_id)
-    if name is not None and not await unit.datasets.count(name=name):
-        raise lacks_permission(caller.tenant_id, name)
-    total = await unit.datasets.count(dataset_id=dataset_id, name=name)
-    found = await unit.datasets.page(
-        dataset_id=dataset_id,
-        name=name,
+    asked = DatasetListing(
+        dataset_id=DatasetId(query.id) if query.id is not None else None,
+        name=query.name or None,
         order_by="created_at" if query.orderby == "create_time" else "updated_at",
-        desc=query.desc,
-        most=min(query.page_size, _PAGE_MOST),
-        skip=min((query.page - 1) * query.page_size, _OFFSET_MOST),
+        is_descending=query.desc,
+        page=query.page,
+        page_size=query.page_size,
     )
-    jobs = await unit.index_jobs.latest([each.id for each in found])
-    return success([knowledge.dataset(each, jobs.get(each.id, {})) for each in found], total_datasets=total)
+    total, found = await dataset_lists.list_datasets(unit, asked)
+    return success([knowledge.dataset(each, jobs) for each, jobs in found], total_datasets=total)
 
 
 @router.get("/datasets/{dataset_id}")
-async def get_dataset(dataset_id: UrlText, caller: Caller, unit: Unit) -> dict[str, Any]:
+async def get_dataset(dataset_id: UrlText, unit: Unit) -> dict[str, Any]:
     """Return one dataset, and how many bytes its files have."""
     if dataset_id in _COLLAPSED:
         raise HTTPException(405, headers={"Allow": "POST, DELETE"})
-    found = await unit.datasets.get(DatasetId(dataset_id))
-    if found is None:
-        raise lacks_permission(caller.tenant_id, dataset_id)
-    jobs = await unit.index_jobs.latest([found.id])
-    return success(knowledge.one_dataset(found, await unit.datasets.size_bytes(found.id), jobs.get(found.id, {})))
+    return success(knowledge.one_dataset(*await dataset_lists.dataset_with_jobs(unit, DatasetId(dataset_id))))
 
 
 @router.put("/datasets/{dataset_id}", openapi_extra=strict_page(DatasetUpdate))

@@ -1,8 +1,9 @@
 """What routes ask for: the caller, a unit of work, the services; and the route class that checks the key first."""
 
-import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -10,9 +11,7 @@ import structlog
 from fastapi import Depends, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPBearer
 
-from app.domain.errors import Invalid
 from app.domain.limits import LimitsConfig
 from app.domain.principals import BotKind, Scope
 from app.domain.principals import Caller as Principal
@@ -20,12 +19,15 @@ from app.engine.ask import Recognition
 from app.engine.turns import TurnEngine
 from app.security.authenticator import Authenticator
 from app.security.limits import Limits, StreamSlot
+from app.security.quotas import Quotas
 from app.services.completions import Completions
 from app.wire import compat22
-from app.wire.errors import Dialect
+from app.wire.dialects import Dialect
 from repositories.unit_of_work import Database, UnitOfWork
+from routers.repeating import recognition_of
+from routers.responses import API_KEY, PAGE_TOKEN
 
-bearer = HTTPBearer(auto_error=False, description="An API key: `parley keys create`.")
+_ENVELOPE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,11 @@ class EdgeConfig:
     is_compat22: bool = False
     limits: LimitsConfig = field(default_factory=LimitsConfig)
 
+    @property
+    def upload_total_bytes(self) -> int:
+        """The largest body of an upload: its files, and what boundaries and the parts' own headers add."""
+        return self.upload_max_bytes * self.upload_max_files + _ENVELOPE_BYTES
+
 
 _WITH_22 = (Dialect.NATIVE, Dialect.OPENAI_CHAT)  # what RAGFlow 0.22 has routes for
 
@@ -49,6 +56,11 @@ class KeyedRoute(APIRoute):
     """A route that knows its caller before it reads the body (conversations.md 1.4: auth is checked first)."""
 
     dialect = Dialect.NATIVE
+    opener = API_KEY
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        told = {"security": [{self.opener: []}]} | (options.pop("openapi_extra", None) or {})
+        super().__init__(*arguments, openapi_extra=told, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler with the check."""
@@ -58,7 +70,7 @@ class KeyedRoute(APIRoute):
         required = compat22.required_keys(template)
 
         async def keyed(request: Request) -> Response:
-            is_compat = getattr(request.state, "compat", False) and self.dialect in _WITH_22
+            is_compat = speaks_22(request) and self.dialect in _WITH_22
             request.state.dialect = Dialect.RAGFLOW_22 if is_compat else self.dialect
             if is_compat and required:
                 compat22.check_required(await request.body(), required)
@@ -100,6 +112,7 @@ class EmbedRoute(KeyedRoute):
     checked here; a route that learns the bot's id otherwise calls `caller.require_bot(kind, id)`.
     """
 
+    opener = PAGE_TOKEN
     bot_kind: BotKind
     bot_parameter: str | None = None
 
@@ -147,6 +160,11 @@ async def _count(request: Request, caller: Principal) -> None:
     if standing is not None:
         request.state.standing = standing
         standing.check()
+    if caller.quota is not None:
+        quotas: Quotas = request.app.state.quotas
+        request.state.token_standing = partial(
+            quotas.standing, caller.tenant_id, caller.quota, since_s=time.monotonic()
+        )
 
 
 async def take_stream(request: Request) -> None:
@@ -204,8 +222,8 @@ class OrjsonResponse(JSONResponse):
 
 
 def _worded_as_22(method: str, template: str, response: Response) -> Response:
-    """Return a JSON answer in the words of RAGFlow 0.22; streams and files as they are."""
-    if not isinstance(response, JSONResponse) and response.media_type != "application/json":
+    """Return a JSON answer of ours in the words of RAGFlow 0.22; streams and files, JSON too, as they are."""
+    if not isinstance(response, JSONResponse):
         return response
     body = orjson.loads(bytes(response.body))
     if not isinstance(body, dict):
@@ -215,64 +233,17 @@ def _worded_as_22(method: str, template: str, response: Response) -> Response:
     return OrjsonResponse(compat22.success(method, template, body), status, headers=kept)
 
 
-async def _compat22(request: Request) -> bool:
+def speaks_22(request: Request) -> bool:
+    """Say whether the caller speaks RAGFlow 0.22."""
     return bool(getattr(request.state, "compat", False))
+
+
+async def _compat22(request: Request) -> bool:
+    return speaks_22(request)
 
 
 Compat22 = Annotated[bool, Depends(_compat22)]
 """Whether the caller speaks RAGFlow 0.22, where that changes a value and not only its wrapping."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repeatable:
-    """The `Idempotency-Key` of a call that creates, if it brought one (design.md 1.5)."""
-
-    key: str | None
-    route: str
-    body_hash: bytes
-    caller: Principal
-
-    async def once(self, unit: UnitOfWork, create: Callable[[], Awaitable[Any]]) -> Response:
-        """Create inside `unit` and answer 200, or answer again what the first call with this key did.
-
-        Raises:
-            KeyReused: the key came with another request before.
-        """
-        if self.key is None:
-            return OrjsonResponse(await create())
-        kept = await unit.idempotency.claim(
-            api_key_id=self.caller.key_id, key=self.key, route=self.route, body_hash=self.body_hash
-        )
-        if kept is not None and kept.body is not None and kept.status is not None:
-            again = {"Idempotent-Replayed": "true"}
-            return Response(kept.body, kept.status, media_type="application/json", headers=again)
-        response = OrjsonResponse(await create())
-        await unit.idempotency.keep(
-            api_key_id=self.caller.key_id, key=self.key, status=response.status_code, body=bytes(response.body)
-        )
-        return response
-
-
-async def repeatable(request: Request, caller: Caller) -> Repeatable:
-    """Read what makes this call recognisable when it comes again."""
-    key = request.headers.get("idempotency-key")
-    if key is not None and not 1 <= len(key) <= 255:
-        raise Invalid("Idempotency-Key must have 1 to 255 characters.")
-    return Repeatable(key=key, route=route_name(request), body_hash=await body_hash(request), caller=caller)
-
-
-async def _recognition(request: Request) -> Recognition:
-    retries = request.headers.get("x-stainless-retry-count", "")
-    key = request.headers.get("idempotency-key")
-    if key is not None and not 1 <= len(key) <= 255:
-        raise Invalid("Idempotency-Key must have 1 to 255 characters.")
-    return Recognition(
-        route=route_name(request),
-        body_hash=await body_hash(request),
-        request_id=getattr(request.state, "request_id", ""),
-        idempotency_key=key,
-        retry_count=int(retries) if retries.isdecimal() and len(retries) < 4 else None,
-    )
 
 
 async def _engine(request: Request) -> TurnEngine:
@@ -307,21 +278,8 @@ async def _turn_call(request: Request) -> TurnCall:
         engine=state.engine,
         completions=state.completions,
         edge=state.edge,
-        recognition=await _recognition(request),
+        recognition=await recognition_of(request),
     )
 
 
 TurnCallDep = Annotated[TurnCall, Depends(_turn_call)]
-
-RepeatableCall = Annotated[Repeatable, Depends(repeatable)]
-
-
-def route_name(request: Request) -> str:
-    """Return method and path, e.g. `POST /api/v1/chats`."""
-    path = request.url.path.rstrip("/").replace("\x00", "\ufffd")  # stored beside the body's hash
-    return f"{request.method} {path}"
-
-
-async def body_hash(request: Request) -> bytes:
-    """Return the SHA-256 of the body as it came."""
-    return hashlib.sha256(await request.body()).digest()

@@ -9,9 +9,10 @@ from app.domain.principals import Caller as Principal
 from app.retrieval.service import Retriever
 from app.security.quotas import Quotas
 from app.services.dify import read_dify, retrieve_for_dify
-from app.wire.errors import Dialect
+from app.wire.dialects import Dialect
 from app.wire.retrieval import dify_records
 from routers.deps import SCOPE_READ, Caller, KeyedRoute
+from routers.responses import described
 from schemas.retrieval import DifyBody, DifyQuery
 
 
@@ -32,7 +33,8 @@ def _told(description: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": _FAILURE}}}
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "`records`, best first; or code 101 and what was missing."},
     "4XX": _told("Another refusal."),
     400: _told("The request cannot be served as written."),
     403: _told("No key, one nobody knows, or one that may not do this."),
@@ -42,7 +44,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     503: _told("The service is shutting down."),
 }
 
-router = APIRouter(prefix="/api/v1/dify/retrieval", route_class=DifyRoute, tags=["dify"], responses=_ERRORS)
+router = APIRouter(prefix="/api/v1/dify/retrieval", route_class=DifyRoute, tags=["dify"], responses=_ANSWERS)
 
 
 @router.post("", openapi_extra=SCOPE_READ)
@@ -61,7 +63,7 @@ async def retrieve_records_by_query(
     return await _records(request, caller, query.sent())
 
 
-@router.get("/health")
+@router.get("/health", responses=described("The service answers, and the key is good."))
 async def tell_health(_caller: Caller) -> dict[str, Any]:
     """Tell that the service answers and the key is good."""
     return {"status": "ok"}

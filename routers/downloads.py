@@ -2,6 +2,7 @@
 
 import mimetypes
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
@@ -29,6 +30,15 @@ class Stretch:
     def length(self) -> int:
         """How many bytes that are."""
         return self.last - self.first + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Bytes in the blob store, and as what they are sent."""
+
+    key: str
+    size_bytes: int
+    media_type: str
 
 
 def disposition(name: str, kind: Literal["attachment", "inline"] = "attachment") -> str:
@@ -59,40 +69,48 @@ def wanted_stretch(header: str | None, size_bytes: int) -> Stretch | Literal["wh
 async def send_document(
     request: Request, blobs: BlobStore, document: Document, *, is_preview: bool = False
 ) -> Response:
-    """Answer with the bytes of a document, or with those that `Range` asks for.
-
-    Raises:
-        BlobMissing: its bytes are gone.
-    """
+    """Answer with the bytes of a document, or with those that `Range` asks for. Raises as `send_bytes`."""
     headers = _headers(document, is_preview=is_preview)
     if request.headers.get("if-none-match", "").strip() in (headers["ETag"], "*"):
         return Response(status_code=304, headers={"ETag": headers["ETag"]})
-    size = document.size_bytes
+    stored = Stored(document.blob_key, document.size_bytes, _media_type(document, is_preview=is_preview))
+    return await send_bytes(request, blobs, stored, headers)
+
+
+async def send_bytes(request: Request, blobs: BlobStore, stored: Stored, headers: Mapping[str, str]) -> Response:
+    """Answer with stored bytes, or with those that `Range` asks for.
+
+    Raises:
+        BlobMissing: they are gone.
+    """
+    size = stored.size_bytes
     stretch = wanted_stretch(request.headers.get("range"), size) if _may_be_part(request, headers) else "whole"
     if stretch == "none":
         body = {"code": 102, "message": "The range cannot be satisfied.", "data": None}
         return OrjsonResponse(body, 416, headers={"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"})
+    told = {**headers, "Accept-Ranges": "bytes"}
     status = 200
     if stretch == "whole":
         stretch = Stretch(0, size - 1)
     else:
         status = 206
-        headers["Content-Range"] = f"bytes {stretch.first}-{stretch.last}/{size}"
-    headers["Content-Length"] = str(stretch.length)
-    pieces = await blobs.open_range(document.blob_key, start=stretch.first, length=stretch.length)
-    return StreamingResponse(pieces, status, media_type=_media_type(document, is_preview=is_preview), headers=headers)
+        told["Content-Range"] = f"bytes {stretch.first}-{stretch.last}/{size}"
+    if not stretch.length:
+        return Response(b"", status, media_type=stored.media_type, headers=told)
+    told["Content-Length"] = str(stretch.length)
+    pieces = await blobs.open_range(stored.key, start=stretch.first, length=stretch.length)
+    return StreamingResponse(pieces, status, media_type=stored.media_type, headers=told)
 
 
-def _may_be_part(request: Request, headers: dict[str, str]) -> bool:
+def _may_be_part(request: Request, headers: Mapping[str, str]) -> bool:
     """Tell whether a part may be sent: not when the client has a part of something else already."""
     wanted = request.headers.get("if-range")
-    return wanted is None or wanted.strip() in (headers["ETag"], headers["Last-Modified"])
+    return wanted is None or wanted.strip() in (headers.get("ETag"), headers.get("Last-Modified"))
 
 
 def _headers(document: Document, *, is_preview: bool) -> dict[str, str]:
     headers = {
         "Content-Disposition": disposition(document.name, "inline" if is_preview else "attachment"),
-        "Accept-Ranges": "bytes",
         "ETag": f'"{document.id}"',  # a document's bytes never change
         "Last-Modified": http_date(document.created_at),
         "Cache-Control": "private, no-cache",

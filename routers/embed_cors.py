@@ -5,7 +5,7 @@ import re
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.principals import Caller
-from routers.middleware import EXPOSED_HEADERS
+from routers.middleware import EXPOSED_HEADERS, header
 
 PAGE_ROUTES = re.compile(r"/api/v1/(?:chatbots|agentbots|searchbots)/(?!.*/visitor_tokens/?$)")
 """Routes that pages call; minting a visitor's token is for servers."""
@@ -29,13 +29,13 @@ class EmbedCors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        origin = _header(scope, b"origin") if scope["type"] == "http" and PAGE_ROUTES.match(scope["path"]) else None
+        origin = header(scope, b"origin") if scope["type"] == "http" and PAGE_ROUTES.match(scope["path"]) else None
         if origin is None:
             await self._app(scope, receive, send)
             return
-        wanted = _header(scope, b"access-control-request-method")
+        wanted = header(scope, b"access-control-request-method")
         if scope["method"] == "OPTIONS" and wanted is not None:
-            await _allow(origin, _header(scope, b"access-control-request-headers"), send)
+            await _allow(origin, header(scope, b"access-control-request-headers"), send)
             return
 
         async def send_readable(message: Message) -> None:
@@ -69,7 +69,3 @@ async def _allow(origin: bytes, headers: bytes | None, send: Send) -> None:
         answered.append((b"access-control-allow-headers", headers))
     await send({"type": "http.response.start", "status": 204, "headers": answered})
     await send({"type": "http.response.body", "body": b""})
-
-
-def _header(scope: Scope, wanted: bytes) -> bytes | None:
-    return next((value for name, value in scope["headers"] if name == wanted), None)

@@ -9,8 +9,8 @@ from starlette.exceptions import HTTPException
 
 from app.domain.errors import BadArgument, Broken, Invalid, Kind, Missing, ParleyError, WrongType
 from app.wire import compat22
-from app.wire import errors as table
-from app.wire.errors import Dialect
+from app.wire.dialects import OPENAI_TYPES, Dialect, refusal_of
+from app.wire.errors import UNEXPECTED, body, error_body, error_headers
 from routers.deps import OrjsonResponse
 
 log = structlog.get_logger()
@@ -35,8 +35,8 @@ def _dialect(request: Request) -> Dialect:
 
 def answer(error: ParleyError, dialect: Dialect) -> Response:
     """Return the answer that tells of `error`."""
-    status = table.refusal_of(error, dialect).status
-    return OrjsonResponse(table.error_body(error, dialect), status, headers=table.error_headers(error))
+    status = refusal_of(error, dialect).status
+    return OrjsonResponse(error_body(error, dialect), status, headers=error_headers(error))
 
 
 async def _parley_error(request: Request, error: Exception) -> Response:
@@ -112,7 +112,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
                 refused = answer(Invalid(f"Not allowed: {_call(request)}.", code="method_not_supported"), dialect)
                 refused.headers.update(error.headers or {})
                 return refused
-            content = table.body(dialect, 102, "Method Not Allowed", table.OPENAI_TYPES[Kind.INVALID])
+            content = body(dialect, 102, "Method Not Allowed", OPENAI_TYPES[Kind.INVALID])
             return OrjsonResponse(content, 405, headers=error.headers)
         case status if status < 500:
             return answer(_refused(request, _MALFORMED), dialect)
@@ -125,11 +125,11 @@ def _call(request: Request) -> str:
 
 
 def _unserved(message: str) -> Response:
-    return OrjsonResponse(table.body(Dialect.RAGFLOW_22, 100, message, ""))
+    return OrjsonResponse(body(Dialect.RAGFLOW_22, 100, message, ""))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     log.error("request_failed", route=_template(request), exc_info=error)  # a path may hold a secret
     dialect = _dialect(request)
     is_22 = dialect is Dialect.RAGFLOW_22
-    return answer(Broken(compat22.exception(error, table.UNEXPECTED) if is_22 else table.UNEXPECTED), dialect)
+    return answer(Broken(compat22.exception(error, UNEXPECTED) if is_22 else UNEXPECTED), dialect)

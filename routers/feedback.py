@@ -14,14 +14,15 @@ from app.services.session_turns import SessionTurnService, required
 from app.wire.envelope import success
 from app.wire.sessions import export_head, export_part, message_stretch
 from repositories.unit_of_work import Database
-from routers.deps import SCOPE_CHAT, Caller, DatabaseDep, KeyedRoute, OrjsonResponse, RepeatableCall, Unit
+from routers.deps import SCOPE_CHAT, Caller, DatabaseDep, KeyedRoute, OrjsonResponse, Unit
 from routers.downloads import disposition
-from routers.responses import ERRORS
+from routers.repeating import RepeatableCall
+from routers.responses import ENVELOPE
 from routers.sessions import session_answer, shown_session
 from schemas.bodies import UrlText
 from schemas.sessions import FeedbackBody, ForkBody, MessageDeletion, MessageVote
 
-router = APIRouter(route_class=KeyedRoute, tags=["sessions"], responses=ERRORS)
+router = APIRouter(route_class=KeyedRoute, tags=["sessions"], responses=ENVELOPE)
 
 _SESSION = "/api/v1/chats/{chat_id}/sessions/{session_id}"
 _EXPORT: dict[int | str, dict[str, Any]] = {

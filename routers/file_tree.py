@@ -13,11 +13,11 @@ from routers.blobs import Blobs
 from routers.deps import Caller, DatabaseDep, Edge, KeyedRoute, Unit
 from routers.file_uploads import FORM, take_files
 from routers.files import folder_page, make_folder, read_listing
-from routers.responses import ERRORS
+from routers.responses import ENVELOPE
 from schemas.bodies import UrlText
 from schemas.files import FileDeletion, FolderBody, MoveBody, needed_ids, optional_text
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["files"], responses=ERRORS)
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["files"], responses=ENVELOPE)
 
 _LISTED = frozenset({"parent_id", "keywords", "page", "page_size", "orderby", "desc"})
 

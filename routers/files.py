@@ -9,13 +9,14 @@ from app.domain.files import FileListing
 from app.domain.ids import DatasetId
 from app.services import file_changes, files
 from app.services.file_linking import FileLinker
+from app.services.listing import OFFSET_MOST, count_of
 from app.wire import files as wire
 from app.wire.envelope import success
 from repositories.files import ORDERINGS
 from routers.blobs import Blobs, send_file
 from routers.deps import Caller, DatabaseDep, Edge, KeyedRoute, Unit
 from routers.file_uploads import FORM, take_files
-from routers.responses import ERRORS
+from routers.responses import ENVELOPE, FILE
 from schemas.bodies import UrlText
 from schemas.files import (
     FileIdsBody,
@@ -28,11 +29,9 @@ from schemas.files import (
     optional_text,
 )
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["files"], responses=ERRORS)
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["files"], responses=ENVELOPE)
 
-_MOST = 2**62
 _PAGE_MOST = 1000
-_DIGITS = 18
 
 
 @router.post("/file/upload", openapi_extra=FORM)
@@ -95,15 +94,15 @@ def read_listing(keywords: str, page: str, page_size: str, orderby: str, desc: s
         order_by=orderby,
         is_descending=desc.strip().lower() not in ("false", "0"),
         most=most,
-        skip=min((max(1, _whole("page", page)) - 1) * most, _MOST),
+        skip=min((max(1, _whole("page", page)) - 1) * most, OFFSET_MOST),
     )
 
 
 def _whole(name: str, value: str) -> int:
-    digits = value.strip()
-    if not (digits.isascii() and digits.isdigit()):
+    number = count_of(value.strip())
+    if number is None:
         raise WrongType(f"`{name}` should be a non-negative integer", param=name)
-    return int(digits) if len(digits) <= _DIGITS else _MOST
+    return number
 
 
 @router.get("/file/root_folder")
@@ -140,8 +139,8 @@ async def rename_file(unit: Unit, body: Annotated[RenameBody | None, Body()] = N
     return success(data=True)
 
 
-@router.get("/files/{file_id}", response_class=Response)
-@router.get("/file/get/{file_id}", response_class=Response)
+@router.get("/files/{file_id}", response_class=Response, responses=FILE)
+@router.get("/file/get/{file_id}", response_class=Response, responses=FILE)
 async def download_file(
     request: Request, file_id: UrlText, caller: Caller, database: DatabaseDep, blobs: Blobs
 ) -> Response:

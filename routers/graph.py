@@ -9,10 +9,10 @@ from app.services.graph import delete_graph, shown_graph
 from app.wire.envelope import success
 from app.wire.graph import knowledge_graph
 from routers.deps import KeyedRoute, Unit
-from routers.responses import ERRORS
+from routers.responses import ENVELOPE
 from schemas.bodies import UrlText
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["knowledge graph"], responses=ERRORS)
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["knowledge graph"], responses=ENVELOPE)
 
 
 @router.get("/datasets/{dataset_id}/knowledge_graph")

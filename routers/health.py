@@ -9,26 +9,20 @@ from typing import Annotated, Literal
 import anyio
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.responses import PlainTextResponse
 
 from app.domain.errors import Forbidden, Missing
 from app.engine.turns import TurnEngine
 from app.llm.catalogue import ModelCatalogue
 from app.llm.entries import ModelKind
 from app.telemetry.metrics import CONTENT_TYPE, METRICS, Metrics
-from app.wire.reference_page import reference_page
 from repositories.unit_of_work import Database
 from routers.deps import OrjsonResponse
+from routers.responses import described
 
 log = structlog.get_logger()
 
 router = APIRouter(tags=["machines"])
-
-
-@router.get("/docs", include_in_schema=False)
-async def show_reference(request: Request) -> HTMLResponse:
-    """Show every route; the page needs nothing from elsewhere."""
-    return HTMLResponse(reference_page(request.app.openapi()))
 
 
 Exposure = Literal["on", "off", "public"]
@@ -100,7 +94,7 @@ class Readiness:
             try:
                 await self.check_migrations()
             except Exception as error:  # noqa: BLE001  as above
-                return str(error).splitlines()[0][:200]
+                return (str(error) or type(error).__name__).splitlines()[0][:200]
         self._has_schema = True
         return _OK
 
@@ -118,13 +112,16 @@ def _readiness(request: Request) -> Readiness:
 ReadinessDep = Annotated[Readiness, Depends(_readiness)]
 
 
-@router.get("/livez", summary="Say that the process is alive")
+_READY = described("Every check is `ok`.") | {503: {"description": "Draining, or a check is not `ok`."}}
+
+
+@router.get("/livez", summary="Say that the process is alive", responses=described("It is."))
 async def livez() -> Response:
     """Answer while the event loop does."""
     return OrjsonResponse({"status": _OK})
 
 
-@router.get("/readyz", summary="Say whether the process can do its work")
+@router.get("/readyz", summary="Say whether the process can do its work", responses=_READY)
 async def readyz(readiness: ReadinessDep) -> Response:
     """Answer 200, or 503 while draining or when a check fails."""
     checks = await readiness.checks()
@@ -134,8 +131,8 @@ async def readyz(readiness: ReadinessDep) -> Response:
     return OrjsonResponse({"status": "ready" if is_ready else "not ready", "checks": checks}, 200 if is_ready else 503)
 
 
-@router.get("/v1/system/healthz", summary="Readiness under RAGFlow's name")
-@router.get("/api/v1/system/healthz", summary="Readiness under RAGFlow's name")
+@router.get("/v1/system/healthz", summary="Readiness under RAGFlow's name", responses=_READY)
+@router.get("/api/v1/system/healthz", summary="Readiness under RAGFlow's name", responses=_READY)
 async def healthz(readiness: ReadinessDep) -> Response:
     """Answer as `/readyz`, with RAGFlow's words beside ours."""
     checks = await readiness.checks()
@@ -145,7 +142,13 @@ async def healthz(readiness: ReadinessDep) -> Response:
     return OrjsonResponse(told, 200 if is_ready else 503)
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=PlainTextResponse,
+    responses=described("Prometheus' text format.")
+    | {403: {"description": "The caller is on another machine."}, 404: {"description": "They are off."}},
+)
 async def metrics(request: Request, readiness: ReadinessDep) -> Response:
     """Answer to loopback only, unless `PARLEY_METRICS=public`; 404 when they are off."""
     exposure: Exposure = request.app.state.metrics_exposure

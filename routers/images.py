@@ -7,14 +7,14 @@ from app.ingest.images import picture_media_type
 from app.services.images import find_image, image_missing
 from routers.blobs import Blobs
 from routers.deps import Caller, DatabaseDep, KeyedRoute
-from routers.responses import ERRORS
+from routers.responses import BYTES, ENVELOPE
 from schemas.bodies import UrlText
 
-router = APIRouter(route_class=KeyedRoute, tags=["chunks"], responses=ERRORS)
+router = APIRouter(route_class=KeyedRoute, tags=["chunks"], responses=ENVELOPE)
 
 
-@router.get("/api/v1/documents/images/{image_id}", response_class=Response)
-@router.get("/v1/document/image/{image_id}", response_class=Response)
+@router.get("/api/v1/documents/images/{image_id}", response_class=Response, responses=BYTES)
+@router.get("/v1/document/image/{image_id}", response_class=Response, responses=BYTES)
 async def get_image(image_id: UrlText, caller: Caller, database: DatabaseDep, blobs: Blobs) -> Response:
     """Send the picture of a chunk, or the thumbnail of a document."""
     async with database.unit(caller.tenant_id) as unit:

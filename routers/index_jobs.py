@@ -11,10 +11,10 @@ from app.services.index_jobs import delete_index, index_type, run_index, trace_i
 from app.wire.envelope import success
 from app.wire.index_jobs import task_key, task_row
 from routers.deps import Caller, DatabaseDep, KeyedRoute, Unit
-from routers.responses import ERRORS
+from routers.responses import ENVELOPE
 from schemas.bodies import UrlText
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["index jobs"], responses=ERRORS)
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["index jobs"], responses=ENVELOPE)
 Type = Annotated[UrlText | None, Query(description="`graph`, `raptor` or `mindmap`.")]
 Wipe = Annotated[bool, Query(description="Whether what the job made is deleted too.")]
 

@@ -9,10 +9,10 @@ from app.domain.ids import JobId
 from app.wire import jobs as wire
 from app.wire.envelope import success
 from routers.deps import KeyedRoute, Unit
-from routers.responses import ERRORS
+from routers.responses import ENVELOPE
 from schemas.bodies import UrlText
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["jobs"], responses=ERRORS)
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["jobs"], responses=ENVELOPE)
 
 
 @router.get("/jobs/{job_id}")

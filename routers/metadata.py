@@ -12,11 +12,11 @@ from app.services.metadata import read_update, summarise, update_metadata
 from app.wire import knowledge
 from app.wire.envelope import success
 from routers.deps import KeyedRoute, Unit
-from routers.responses import ERRORS
+from routers.responses import ENVELOPE
 from schemas.bodies import UrlText
 from schemas.documents import MetadataBody, MetadataConfigBody, StatusBody
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["documents"], responses=ERRORS)
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["documents"], responses=ENVELOPE)
 
 _IDS_MOST = 100
 

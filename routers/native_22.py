@@ -9,15 +9,15 @@ from app.domain.errors import Broken, UpstreamFailed
 from app.domain.ids import ChatId, SessionId
 from app.services.completions import Opened, Question
 from app.wire.native_stream_22 import NativeStream22, failed_body_22, failed_events_22, opener_events_22
-from routers.deps import OrjsonResponse, TurnCall
+from routers.deps import OrjsonResponse, TurnCall, speaks_22
 from routers.native_answers import answered, prompt_of
 from routers.streaming import SSE_HEADERS, stream_turn
-from schemas.completions import CompletionCreate
+from schemas.completions import AnswerForm, CompletionCreate
 
 
-def is_for_22(call: TurnCall, body: CompletionCreate) -> bool:
+def is_for_22(call: TurnCall, body: AnswerForm) -> bool:
     """Say whether the caller speaks RAGFlow 0.22 and did not ask for pieces by name (4.5, `stream_mode`)."""
-    return bool(getattr(call.request.state, "compat", False)) and body.stream_mode != "incremental"
+    return speaks_22(call.request) and body.stream_mode != "incremental"
 
 
 async def answered_22(call: TurnCall, chat_id: ChatId, question: Question, body: CompletionCreate) -> Response:

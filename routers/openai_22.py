@@ -13,11 +13,6 @@ from routers.deps import TurnCall
 from routers.streaming import SSE_HEADERS, Answer, Writer, await_turn, stream_turn, told
 
 
-def speaks_22(call: TurnCall) -> bool:
-    """Say whether the caller speaks RAGFlow 0.22."""
-    return bool(getattr(call.request.state, "compat", False))
-
-
 async def stream_22(call: TurnCall, turn_id: TurnId, writer: Writer) -> Response:
     """Answer with the turn as it goes; a model that fails says so in the answer, at whatever moment."""
     shaped = OpenAIChatStream22(writer)

@@ -13,11 +13,11 @@ from app.wire.envelope import success
 from app.wire.retrieval import search_result
 from repositories.unit_of_work import Database
 from routers.deps import SCOPE_READ, Caller, Compat22, DatabaseDep, KeyedRoute
-from routers.responses import ERRORS
+from routers.responses import ENVELOPE
 from schemas.bodies import UrlText
 from schemas.retrieval import DatasetSearchBody, DatasetsSearchBody, RetrievalBody
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["retrieval"], responses=ERRORS)
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["retrieval"], responses=ENVELOPE)
 
 
 @router.post("/retrieval", openapi_extra=SCOPE_READ)

@@ -9,7 +9,7 @@ from app.services.asking_datasets import DatasetAnswers, Read
 from app.services.search_tools import SearchTools
 from app.wire.native_stream import NativeStream
 from app.wire.native_stream_22 import NativeStream22, failed_events_22
-from routers.deps import TurnCall
+from routers.deps import TurnCall, speaks_22
 from routers.native_answers import prompt_of
 from routers.streaming import SSE_HEADERS, stream_turn
 from schemas.searches import StreamedQuestion
@@ -32,7 +32,7 @@ Tools = Annotated[SearchTools, Depends(_tools)]
 async def stream_answer(call: TurnCall, read: Read, body: StreamedQuestion) -> Response:
     """Answer a question to datasets as it goes. To RAGFlow 0.22 a model that fails has answered so."""
     await call.take_stream()
-    is_compat22 = bool(getattr(call.request.state, "compat", False)) and body.stream_mode != "incremental"
+    is_compat22 = speaks_22(call.request) and body.stream_mode != "incremental"
     answers = DatasetAnswers(call.engine, call.request.app.state.catalogue)
     turn_id = await answers.open(call.caller, call.recognition, read, keeps_prompt=call.edge.expose_prompt)
     prompt = prompt_of(call, turn_id)

@@ -11,15 +11,18 @@ from app.services.search_apps import search_app_of
 from app.wire.envelope import success
 from app.wire.search_apps import mindmap, raw_result, search_app_object
 from routers.deps import SCOPE_CHAT, SCOPE_READ, Caller, Compat22, SearchBotRoute, TurnCallDep, Unit
-from routers.responses import ANSWERED, ERRORS
+from routers.event_stream import EventStream
+from routers.responses import ENVELOPE, STREAMED
 from routers.search_deps import Tools, stream_answer
 from schemas.bodies import UrlText
 from schemas.searches import RetrievalTestBody, SearchQuestion, SearchRelatedQuestion
 
-router = APIRouter(prefix="/api/v1/searchbots", route_class=SearchBotRoute, tags=["embedded search"], responses=ERRORS)
+router = APIRouter(
+    prefix="/api/v1/searchbots", route_class=SearchBotRoute, tags=["embedded search"], responses=ENVELOPE
+)
 
 
-@router.post("/ask", openapi_extra=SCOPE_CHAT, response_model=None, responses=ANSWERED)
+@router.post("/ask", openapi_extra=SCOPE_CHAT, response_class=EventStream, responses=STREAMED)
 async def ask_of_search_bot(call: TurnCallDep, body: Annotated[SearchQuestion | None, Body()] = None) -> Response:
     """Answer from the datasets of a search app, as SSE; nothing is remembered of it."""
     body = body or SearchQuestion()

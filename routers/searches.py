@@ -15,8 +15,10 @@ from app.services.search_apps import (
 )
 from app.wire.envelope import success
 from app.wire.search_apps import search_app_list, search_app_object
-from routers.deps import SCOPE_CHAT, SCOPE_READ, Compat22, KeyedRoute, OrjsonResponse, RepeatableCall, TurnCallDep, Unit
-from routers.responses import ERRORS
+from routers.deps import SCOPE_CHAT, SCOPE_READ, Compat22, KeyedRoute, OrjsonResponse, TurnCallDep, Unit
+from routers.event_stream import EventStream
+from routers.repeating import RepeatableCall
+from routers.responses import ENVELOPE, STREAMED
 from routers.search_deps import stream_answer
 from schemas.bodies import UrlText
 from schemas.searches import (
@@ -28,7 +30,7 @@ from schemas.searches import (
     SearchQuestion,
 )
 
-router = APIRouter(route_class=KeyedRoute, tags=["search apps"], responses=ERRORS)
+router = APIRouter(route_class=KeyedRoute, tags=["search apps"], responses=ENVELOPE)
 
 
 async def _service(unit: Unit, is_compat22: Compat22) -> SearchAppService:
@@ -137,8 +139,12 @@ async def delete_search_as_before(service: Searches, body: Annotated[SearchAppNa
     return OrjsonResponse(success(True))
 
 
-@router.post("/api/v1/searches/{search_id}/completions", openapi_extra=SCOPE_CHAT, response_model=None)
-@router.post("/api/v1/searches/{search_id}/completion", openapi_extra=SCOPE_CHAT, response_model=None)
+@router.post(
+    "/api/v1/searches/{search_id}/completions", openapi_extra=SCOPE_CHAT, response_class=EventStream, responses=STREAMED
+)
+@router.post(
+    "/api/v1/searches/{search_id}/completion", openapi_extra=SCOPE_CHAT, response_class=EventStream, responses=STREAMED
+)
 async def ask_of_search_app(
     search_id: UrlText, call: TurnCallDep, body: Annotated[SearchQuestion | None, Body()] = None
 ) -> Response:
@@ -147,7 +153,7 @@ async def ask_of_search_app(
     return await stream_answer(call, ask_search_app(search_id, body.sent()), body)
 
 
-@router.post("/v1/conversation/ask", openapi_extra=SCOPE_CHAT, response_model=None)
+@router.post("/v1/conversation/ask", openapi_extra=SCOPE_CHAT, response_class=EventStream, responses=STREAMED)
 async def ask_as_before(call: TurnCallDep, body: Annotated[SearchQuestion | None, Body()] = None) -> Response:
     """Answer from datasets, with the settings of a search app if one is named, as SSE."""
     body = body or SearchQuestion()

@@ -12,12 +12,13 @@ from app.services.sessions import SessionService, SessionView, SessionViews
 from app.wire.envelope import success
 from app.wire.listing import deletion, total_header
 from app.wire.sessions import bare_message, full_session, listed_session, messages_before, session_object
-from routers.deps import SCOPE_CHAT, Compat22, KeyedRoute, OrjsonResponse, RepeatableCall, Unit
-from routers.responses import ERRORS
+from routers.deps import SCOPE_CHAT, Compat22, KeyedRoute, OrjsonResponse, Unit
+from routers.repeating import RepeatableCall
+from routers.responses import ENVELOPE
 from schemas.bodies import DeletionBody, UrlText
 from schemas.sessions import SessionCreate, SessionUpdate
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["sessions"], responses=ERRORS)
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["sessions"], responses=ENVELOPE)
 
 
 def _service(unit: Unit, is_compat22: Compat22) -> SessionService:

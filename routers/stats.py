@@ -10,10 +10,10 @@ from app.services.stats import StatsService, read_stats
 from app.wire.envelope import success
 from app.wire.stats import stats
 from routers.deps import Compat22, KeyedRoute, OrjsonResponse, Unit
-from routers.responses import ERRORS
+from routers.responses import ENVELOPE
 from schemas.bodies import UrlText
 
-router = APIRouter(route_class=KeyedRoute, tags=["system"], responses=ERRORS)
+router = APIRouter(route_class=KeyedRoute, tags=["system"], responses=ENVELOPE)
 
 
 def _meant(

@@ -10,11 +10,11 @@ from app.services.tokens import TokenService, TokenWish, visit_of
 from app.wire.envelope import success
 from app.wire.tokens import listed_token, new_token, rotated_token, visitor_token
 from routers.deps import SCOPE_CHAT, Caller, KeyedRoute, Unit
-from routers.responses import ERRORS
+from routers.responses import ENVELOPE
 from schemas.bodies import UrlText
 from schemas.tokens import TokenCreate, TokenRotate, VisitorTokenCreate
 
-router = APIRouter(route_class=KeyedRoute, tags=["tokens"], responses=ERRORS)
+router = APIRouter(route_class=KeyedRoute, tags=["tokens"], responses=ENVELOPE)
 
 _MANAGE: dict[str, Any] = {"x-scope": Scope.MANAGE.value}
 

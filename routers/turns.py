@@ -15,10 +15,13 @@ from app.wire.native_stream import NativeStream
 from app.wire.turns import turn_object
 from routers.deps import SCOPE_CHAT, Caller, Edge, Engine, KeyedRoute, take_stream
 from routers.event_stream import EventStream
-from routers.responses import ERRORS
+from routers.responses import ENVELOPE, STREAMED
 from routers.streaming import respond
 
-router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["turns"], responses=ERRORS)
+router = APIRouter(prefix="/api/v1", route_class=KeyedRoute, tags=["turns"], responses=ENVELOPE)
+
+STOP_PATIENCE_S = 5.0
+"""How long a call that stops a turn waits for its end, which may be driven by another process."""
 
 _MOST = 2**31 - 1
 
@@ -32,7 +35,12 @@ async def get_turn(turn_id: TurnId, caller: Caller, engine: Engine) -> dict[str,
     return success(turn_object(await engine.get(caller.tenant_id, turn_id)))
 
 
-@router.get("/turns/{turn_id}/events", response_class=EventStream, status_code=200, dependencies=[Depends(take_stream)])
+@router.get(
+    "/turns/{turn_id}/events",
+    response_class=EventStream,
+    responses=STREAMED,
+    dependencies=[Depends(take_stream)],
+)
 async def follow_turn(
     turn_id: TurnId,
     caller: Caller,
@@ -67,7 +75,7 @@ async def rest_of_turn(
 async def stop_turn(turn_id: TurnId, caller: Caller, engine: Engine) -> dict[str, Any]:
     """Stop a running turn, on whatever process it runs, and return it; what it has said is kept."""
     await engine.stop(caller.tenant_id, turn_id)
-    return success(turn_object(await engine.ended(caller.tenant_id, turn_id, timeout_s=5.0)))
+    return success(turn_object(await engine.ended(caller.tenant_id, turn_id, timeout_s=STOP_PATIENCE_S)))
 
 
 def event_number(last_event_id: str | None) -> int:
@@ -78,6 +86,7 @@ def event_number(last_event_id: str | None) -> int:
     """
     if not last_event_id:
         return 0
-    if not last_event_id.isdecimal() or int(last_event_id[:11]) > _MOST:
+    digits = last_event_id.lstrip("0") or "0"
+    if not last_event_id.isdecimal() or len(digits) > 10 or int(digits) > _MOST:
         raise Invalid("Last-Event-ID must be the number of an event.", param="Last-Event-ID")
-    return int(last_event_id)
+    return int(digits)

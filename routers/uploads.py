@@ -1,6 +1,6 @@
 """Reading uploads: multipart bodies with hard caps, stopped before they are read to their end."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import Request
@@ -11,7 +11,6 @@ from app.domain.errors import BadArgument, Invalid, TooLarge
 from routers.deps import EdgeConfig
 from routers.part_names import encoded_name
 
-_ENVELOPE_BYTES = 1024 * 1024  # what boundaries and part headers may add
 _PIECE_BYTES = 1024 * 1024
 _FIELDS = 100
 
@@ -66,20 +65,18 @@ async def uploaded_form(request: Request, edge: EdgeConfig) -> AsyncGenerator[Fo
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise BadArgument("No file part!")
-    most = edge.upload_max_bytes * edge.upload_max_files + _ENVELOPE_BYTES
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and (len(declared) > 18 or int(declared) > most):
-        raise TooLarge(f"The upload is larger than {most} bytes.")
+    widen: Callable[[], None] | None = getattr(request.state, "widen_body", None)
+    if widen is not None:
+        widen()
 
-    async def capped() -> AsyncGenerator[bytes, None]:
-        size = 0
-        async for piece in request.stream():
-            size += len(piece)
-            if size > most:
-                raise _TooMuch(f"The upload is larger than {most} bytes.")
-            yield piece
+    async def sent() -> AsyncGenerator[bytes, None]:
+        try:
+            async for piece in request.stream():
+                yield piece
+        except TooLarge as error:  # of the edge
+            raise _TooMuch(error.message) from error
 
-    parser = _CappedParser(request.headers, capped(), max_files=edge.upload_max_files, max_fields=_FIELDS)
+    parser = _CappedParser(request.headers, sent(), max_files=edge.upload_max_files, max_fields=_FIELDS)
     parser.most_of_a_part = edge.upload_max_bytes
     try:
         form = await parser.parse()

@@ -12,16 +12,36 @@ from schemas.bodies import LooseBody
 AnyObject = Annotated[Any, WithJsonSchema({"type": ["object", "null"]})]
 """An object that is checked where it is read."""
 
-VariableValue = str | int | float | bool | None
+
+class AnswerForm(LooseBody):
+    """In what form an answer is wanted, and what becomes of it when nobody waits for it any more."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"question": "How?"}]})
+
+    stream: bool | None = Field(default=None, description="SSE (default) or one JSON answer.")
+    legacy: bool | None = Field(default=None, description="Each event holds the whole text so far.")
+    stream_mode: Literal["cumulative", "incremental"] | None = Field(
+        default=None, description="`cumulative` is another word for `legacy`."
+    )
+    on_disconnect: Literal["finish", "stop"] | None = Field(
+        default=None, description="What becomes of the answer when the caller goes away."
+    )
+
+    @property
+    def is_streaming(self) -> bool:
+        """SSE unless refused."""
+        return self.stream is not False
+
+    @property
+    def is_cumulative(self) -> bool:
+        """Whether each event holds the whole text so far (4.5)."""
+        return self.legacy is True or self.stream_mode == "cumulative"
 
 
-class CompletionCreate(LooseBody):
+class CompletionCreate(AnswerForm):
     """Body of `POST /chats/{chat_id}/completions` (conversations.md 4.1). Every other key is a prompt variable."""
 
-    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra={"examples": [{"question": "How?"}]})
-
     question: str | None = Field(default=None, description="The user's text; empty opens a session.")
-    stream: bool | None = Field(default=None, description="SSE (default) or one JSON answer.")
     session_id: str | None = Field(default=None, description="Continue this session; else a new one begins.")
     user_id: str | None = Field(default=None, description="Kept on a new session.")
     name: str | None = Field(default=None, max_length=255, description="Name of a new session.")
@@ -55,19 +75,6 @@ class CompletionCreate(LooseBody):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     max_tokens: int | None = Field(default=None, ge=1)
-    legacy: bool | None = Field(default=None, description="Each event holds the whole text so far.")
-    stream_mode: Literal["cumulative", "incremental"] | None = None
-    on_disconnect: Literal["finish", "stop"] | None = Field(default=None, description="When the caller goes away.")
-
-    @property
-    def is_streaming(self) -> bool:
-        """SSE unless refused."""
-        return self.stream is not False
-
-    @property
-    def is_cumulative(self) -> bool:
-        """Whether each event holds the whole text so far (4.5)."""
-        return self.legacy is True or self.stream_mode == "cumulative"
 
     @property
     def session(self) -> str | None:
@@ -178,8 +185,8 @@ class CompletionCreate(LooseBody):
             raise Invalid("`doc_ids` should be a list of ids, or ids joined by commas.", param="doc_ids")
         return tuple(dict.fromkeys(one.strip() for one in given if one.strip()))
 
-    def variables(self) -> dict[str, VariableValue]:
-        """Return the prompt variables: every key that means nothing else."""
+    def variables(self) -> dict[str, Any]:
+        """Return the prompt variables: every key that means nothing else, whatever its value."""
         extra = self.model_extra or {}
         return {key: value for key, value in extra.items() if key not in RESERVED}
 

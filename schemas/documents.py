@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any
 
-from pydantic import WithJsonSchema
+from pydantic import BaseModel, WithJsonSchema
 
-from schemas.bodies import LooseBody
+from schemas.bodies import LooseBody, UrlText
 
 _IDS = WithJsonSchema({"type": "array", "items": {"type": "string"}})
 _TEXT = WithJsonSchema({"type": "string"})
@@ -63,3 +63,20 @@ class StatusBody(LooseBody):
 
     doc_ids: Annotated[Any, _IDS] = None
     status: Annotated[Any, WithJsonSchema({"type": "string", "enum": ["0", "1"]})] = None
+
+
+class DocumentQuery(BaseModel):
+    """Query of `GET …/documents`: texts, which the service reads in the contract's order."""
+
+    id: UrlText = ""
+    name: UrlText = ""
+    keywords: UrlText = ""
+    page: UrlText = "1"
+    page_size: UrlText = "30"
+    orderby: UrlText = "create_time"
+    desc: UrlText = "true"
+    suffix: list[UrlText] | None = None
+    run: list[UrlText] | None = None
+    create_time_from: UrlText = "0"
+    create_time_to: UrlText = "0"
+    metadata_condition: UrlText = ""

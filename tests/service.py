@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -43,13 +44,17 @@ from routers.deps import EdgeConfig
 from tests.conftest import PEPPER, Tenant
 from tests.engine.conftest import Silent, WordCounter
 from tests.pg import DatabaseUrls
+from tests.routes import share_all
 from tests.upstream.fixtures import ScriptedUpstream
 
 MODEL = "scripted"
 
+# What clients of plain http check servers against. By default each client reads the roots of the web, for 20 ms.
+NO_ROOTS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
 
 def scripted(question: str = "How?", **directive: Any) -> str:
-    """Return a question that tells the scripted upstream how to answer (tests/upstream/server.py)."""
+    """Return a question that tells the scripted upstream how to answer (tests/upstream/directives.py)."""
     return f"{question} @@{json.dumps(directive)}"
 
 
@@ -92,7 +97,7 @@ class Service:
     def client(self, tenant: Tenant | None = None) -> httpx.AsyncClient:
         """Return a client of this service, with the tenant's key."""
         headers = tenant.auth if tenant is not None else {}
-        return httpx.AsyncClient(base_url=self.base_url, headers=headers, timeout=20)
+        return httpx.AsyncClient(base_url=self.base_url, headers=headers, timeout=20, verify=NO_ROOTS)
 
 
 @asynccontextmanager
@@ -154,6 +159,7 @@ async def served(
     )
     async with parts_of(urls, upstream, folder, edge=edge, engine=engine, patience=patience, entries=entries) as parts:
         app = build_app(parts)
+        share_all(app)
         async with running(parts), on_a_socket(app) as base_url:
             yield Service(base_url=base_url, parts=parts, app=app, database=parts.database, upstream=upstream)
 
@@ -240,6 +246,10 @@ class ServedProcess:
     def auth(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.key}"}
 
+    def client(self, *, timeout_s: float = 30) -> httpx.AsyncClient:
+        """Return a client with its key."""
+        return httpx.AsyncClient(base_url=self.base_url, headers=self.auth, timeout=timeout_s, verify=NO_ROOTS)
+
     @property
     def log(self) -> Path:
         """What the service printed, over all its lives."""
@@ -277,7 +287,7 @@ class ServedProcess:
             assert self.process.poll() is None, f"the service ended: {self.tail()}"
             assert time.monotonic() - begun < timeout_s, f"the service did not get ready: {self.tail()}"
             try:
-                answer = httpx.get(f"{self.base_url}/api/v1/chats", headers=self.auth, timeout=2)
+                answer = httpx.get(f"{self.base_url}/api/v1/chats", headers=self.auth, timeout=2, verify=NO_ROOTS)
             except httpx.HTTPError:
                 time.sleep(0.02)
                 continue

@@ -74,7 +74,7 @@ class Api:
     def named(self, what: str, name: str) -> Any:
         """Return the one of `/{what}` that is called `name`, None when there is none."""
         response = self._client.get(f"/{what}", params={"name": name})
-        answer: dict[str, Any] = response.json()
+        answer = _answer_of(response)
         if answer.get("code") == 0:
             return next((one for one in answer["data"] if one["name"] == name), None)
         if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.INTERNAL_SERVER_ERROR):
@@ -82,13 +82,20 @@ class Api:
         return None
 
     def _data(self, response: httpx.Response) -> Any:
-        try:
-            answer: dict[str, Any] = response.json()
-        except ValueError:
-            fail(f"{response.url} answered {response.status_code}, and not in our words")
+        answer = _answer_of(response)
         if answer.get("code") != 0:
             fail(f"{response.request.url.path}: {answer.get('message')}")
         return answer.get("data")
+
+
+def _answer_of(response: httpx.Response) -> dict[str, Any]:
+    try:
+        answer: Any = response.json()
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        fail(f"{response.url} answered {response.status_code}, and not in our words")
+    return answer
 
 
 @contextmanager
@@ -98,13 +105,13 @@ def api(url: str | None, key: str | None) -> Generator[Api, None, None]:
     base = (url or address_of(settings.host, settings.port)).rstrip("/")
     headers = {"Authorization": f"Bearer {key or known_key(settings)}"}
     transport = Patient(httpx.HTTPTransport(trust_env=False))
-    with httpx.Client(base_url=f"{base}/api/v1", headers=headers, timeout=60, transport=transport) as client:
-        try:
+    try:
+        with httpx.Client(base_url=f"{base}/api/v1", headers=headers, timeout=60, transport=transport) as client:
             yield Api(client)
-        except httpx.ConnectError:
-            fail(f"nobody answers on {base}: start `parley serve`, or name the service with --url")
-        except httpx.HTTPError as error:
-            fail(f"{base}: {str(error) or type(error).__name__}")
+    except httpx.ConnectError:
+        fail(f"nobody answers on {base}: start `parley serve`, or name the service with --url")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        fail(f"{base}: {str(error) or type(error).__name__}")
 
 
 def known_key(settings: Settings) -> str:

@@ -92,7 +92,7 @@ async def _database(url: str) -> AsyncGenerator[Finding, None]:
 
 async def _models(settings: Settings) -> AsyncGenerator[Finding, None]:
     try:
-        from app.building import entries  # takes a second, which other commands do not wait
+        from app.building.models import entries  # takes a second, which other commands do not wait
 
         configured = entries(settings)
     except ModelsFileInvalid as error:

@@ -23,7 +23,12 @@ keys = typer.Typer(help="Make, list, rotate and revoke API keys.", no_args_is_he
 tenants = typer.Typer(help="Make and list tenants.", no_args_is_help=True)
 
 T = TypeVar("T")
-Quota = Annotated[int | None, typer.Option(min=0, help="Tokens it may use per UTC day; else any number.")]
+_DAYS_MOST = 36_500
+_TOKENS_MOST = 2**62  # what a column holds, and sums of it
+
+Quota = Annotated[
+    int | None, typer.Option(min=0, max=_TOKENS_MOST, help="Tokens it may use per UTC day; else any number.")
+]
 Tenant = Annotated[str | None, typer.Option(help="Id or name of the tenant; else the first one.")]
 
 
@@ -32,7 +37,7 @@ def create_key(
     name: Annotated[str, typer.Option(help="What it is for.")] = "",
     tenant: Tenant = None,
     scope: Annotated[list[Scope] | None, typer.Option(help="What it may do; may be repeated; else all.")] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="Days until it ends; else never.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=_DAYS_MOST, help="Days until it ends; else never.")] = None,
     tokens_per_day: Quota = None,
     embed: Annotated[bool, typer.Option("--embed", help="Make its embed token too, for pages.")] = False,
     as_json: AsJson = False,
@@ -148,7 +153,9 @@ def create_tenant(
 @tenants.command("quota")
 def set_quota(
     tenant: Annotated[str, typer.Argument(help="Its id or name.")],
-    tokens_per_day: Annotated[int, typer.Argument(min=-1, help="Tokens per UTC day of all its keys; -1: any number.")],
+    tokens_per_day: Annotated[
+        int, typer.Argument(min=-1, max=_TOKENS_MOST, help="Tokens per UTC day of all its keys; -1: any number.")
+    ],
 ) -> None:
     """Set how many tokens a tenant may use per day; it holds within a second."""
 

@@ -4,6 +4,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Computed,
     Double,
     ForeignKeyConstraint,
     Index,
@@ -18,6 +19,14 @@ from sqlalchemy.dialects.postgresql import JSONB
 from app.db.metadata import Moment, metadata, tenant_column
 
 _IS_LIVE = text("deleted_at IS NULL")
+_HOURS = {"session_8h": 3, "session_64h": 6, "session_512h": 9}  # stretches of 2 ** n hours
+
+
+def _hour_columns() -> list[Column[int]]:
+    """Hours from 1970 to when the session began, and longer stretches: what words are looked up by beside them."""
+    longer = [Column(name, Integer, Computed(f"session_hour >> {shift}")) for name, shift in _HOURS.items()]
+    return [Column("session_hour", Integer), *longer]
+
 
 chats = Table(
     "chats",
@@ -110,11 +119,14 @@ session_labels = Table(
     Column("session_id", Text, primary_key=True),
     Column("chat_id", Text, nullable=False),
     Column("label", Text, nullable=False),
+    *_hour_columns(),  # a trigger sets them
     ForeignKeyConstraint(["tenant_id", "session_id"], ["sessions.tenant_id", "sessions.id"], ondelete="CASCADE"),
     Index(
         "ix_session_labels_label",
         "tenant_id",
         "chat_id",
+        "session_hour",
+        *_HOURS,
         "label",
         postgresql_using="gin",
         postgresql_ops={"label": "gin_trgm_ops"},
@@ -179,11 +191,14 @@ messages = Table(
     Column("tool_calls", JSONB),  # what an assistant asked its caller to do, as OpenAI writes it
     Column("extras", JSONB),  # of a question: files, doc_ids
     Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    *_hour_columns(),  # a trigger sets them where nobody does
     ForeignKeyConstraint(["tenant_id", "session_id"], ["sessions.tenant_id", "sessions.id"], ondelete="CASCADE"),
     Index("uq_messages_position", "tenant_id", "session_id", "position", unique=True),
     Index(
         "ix_messages_content",
         "tenant_id",
+        "session_hour",
+        *_HOURS,
         "content",
         postgresql_using="gin",
         postgresql_ops={"content": "gin_trgm_ops"},

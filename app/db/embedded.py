@@ -10,33 +10,24 @@ The package's own `get_server()` is not used: it opens private parent folders an
 
 import fcntl
 import os
-import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
-from hashlib import sha256
 from pathlib import Path
 
 from sqlalchemy import URL
 
-from app.db.embedded_home import Account, Home, find_home, make_folder
-from app.db.embedded_memory import memory_settings
-from app.db.process import die_with_parent
+from app.db.embedded_home import Home, find_home, make_folder
+from app.db.embedded_server import PORT, DatabaseStartFailed, run_as, start, stop, tail
+from app.db.embedded_socket import socket_folder
 from app.domain.errors import Kind, ParleyError
 
 SUPERUSER = "postgres"
-PORT = 5432  # only the name of the socket file; nothing listens on TCP
-LOG_LIMIT_BYTES = 10 * 1024 * 1024
-_SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
-_PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)
-_CLEAN_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC"}  # no PG* variable of the user's
 
 _INITDB = (
     f"--username={SUPERUSER}",
@@ -46,30 +37,6 @@ _INITDB = (
     "--locale=C.UTF-8",
     "--no-instructions",
 )
-_SETTINGS = {
-    "listen_addresses": "",
-    "port": str(PORT),
-    "unix_socket_permissions": "0700",
-    "max_connections": "100",
-    "work_mem": "8MB",
-    "maintenance_work_mem": "128MB",
-    "random_page_cost": "1.1",
-    "min_wal_size": "80MB",
-    "max_wal_size": "512MB",  # bounds the disk, and how long recovery after a kill can take
-    "wal_compression": "pglz",
-    "fsync": "on",
-    "synchronous_commit": "on",
-    "jit": "off",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "log_checkpoints": "off",
-    "log_line_prefix": "%m [%p] ",
-}
-_NOT_DURABLE = {  # a kill loses nothing even so, a power cut may; and many may run at once
-    "fsync": "off",
-    "full_page_writes": "off",
-    "shared_buffers": "64MB",
-}
 
 
 class DataDirectoryInUse(ParleyError):
@@ -80,12 +47,6 @@ class DataDirectoryInUse(ParleyError):
 
 class DataDirectoryVersionMismatch(ParleyError):
     """The data directory was written by another major version of PostgreSQL."""
-
-    kind = Kind.UNAVAILABLE
-
-
-class DatabaseStartFailed(ParleyError):
-    """The embedded PostgreSQL did not start; the message ends with what it said last."""
 
     kind = Kind.UNAVAILABLE
 
@@ -130,12 +91,12 @@ def run_embedded(
             _make_cluster(home, durable=durable)
         _check_version(data_dir, home)
         _await_predecessor(home.cluster, deadline)
-        with _socket_folder(home, data_dir) as socket_dir:
-            server = _start(home, socket_dir, data_dir / "postgres.log", durable=durable, deadline=deadline)
+        with socket_folder(home, data_dir) as socket_dir:
+            server = start(home, socket_dir, data_dir / "postgres.log", durable=durable, deadline=deadline)
             try:
                 yield EmbeddedPostgres(socket_dir=socket_dir, port=PORT, superuser=SUPERUSER)
             finally:
-                _stop(server)
+                stop(server)
 
 
 @contextmanager
@@ -168,21 +129,6 @@ def _locked(descriptor: int) -> bool:
             return True
 
 
-def _run(command: Sequence[str | Path], account: Account) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603  our own binaries with our own arguments
-        command,
-        cwd="/",
-        env=_CLEAN_ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=partial(die_with_parent, signal.SIGKILL, parent_pid=os.getpid()),
-        **account.credentials,
-    )
-
-
 def _make_cluster(home: Home, *, durable: bool) -> None:
     """Run initdb beside the final place and move the result there, so that a killed initdb leaves nothing half made."""
     unfinished = home.cluster.with_name("cluster.unfinished")
@@ -190,9 +136,9 @@ def _make_cluster(home: Home, *, durable: bool) -> None:
         shutil.rmtree(unfinished)
     home.account.make_private_folder(unfinished)
     sync = "--sync-method=syncfs" if durable and os.uname().sysname == "Linux" else "--no-sync"
-    done = _run([home.binaries / "initdb", "-D", unfinished, *_INITDB, sync], home.account)
+    done = run_as([home.binaries / "initdb", "-D", unfinished, *_INITDB, sync], home.account)
     if done.returncode != 0:
-        raise DatabaseStartFailed(f"initdb failed in {unfinished}:\n{_tail(done.stdout)}")
+        raise DatabaseStartFailed(f"initdb failed in {unfinished}:\n{tail(done.stdout)}")
     unfinished.rename(home.cluster)
 
 
@@ -251,126 +197,3 @@ def _is_server_of(pid: int, cluster: Path) -> bool:
             return False
     listed = subprocess.run(["/bin/ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, check=False)  # noqa: S603
     return os.fsencode(cluster) in listed.stdout
-
-
-@contextmanager
-def _socket_folder(home: Home, data_dir: Path) -> Generator[Path, None, None]:
-    """Give a private folder whose socket path is short and plain: `run/` beside the cluster, else a temporary one."""
-    folder = home.cluster.parent / "run"
-    if _fits_a_socket(folder):
-        home.account.make_private_folder(folder)
-        _clear(folder)
-        yield folder
-        return
-    name = f"parley-{sha256(os.fsencode(data_dir)).hexdigest()[:16]}"
-    for parent in (Path(tempfile.gettempdir()).resolve(), Path("/tmp"), Path("/var/tmp")):  # noqa: S108  a private folder in it
-        folder = parent / name
-        if _fits_a_socket(folder) and home.account.can_enter(parent):
-            break
-    else:
-        raise DatabaseStartFailed("no temporary folder is short and open enough for the database's socket")
-    try:
-        home.account.make_private_folder(folder)
-    except PermissionError:  # somebody else has made that name
-        folder = Path(tempfile.mkdtemp(prefix="parley-", dir=parent))
-        home.account.make_private_folder(folder)
-    _clear(folder)
-    try:
-        yield folder
-    finally:
-        with suppress(OSError):
-            folder.rmdir()
-
-
-def _clear(folder: Path) -> None:
-    """Remove what a killed server left; its pid may be a stranger's by now, which PostgreSQL takes for a server."""
-    for name in (f".s.PGSQL.{PORT}", f".s.PGSQL.{PORT}.lock"):
-        (folder / name).unlink(missing_ok=True)
-
-
-def _fits_a_socket(folder: Path) -> bool:
-    length = len(os.fsencode(folder / f".s.PGSQL.{PORT}.lock"))
-    return length <= _SOCKET_PATH_LIMIT and _PLAIN_PATH.fullmatch(str(folder)) is not None
-
-
-def _start(home: Home, socket_dir: Path, log: Path, *, durable: bool, deadline: float) -> subprocess.Popen[bytes]:
-    if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
-        log.rename(log.with_suffix(".log.1"))
-    settings = (
-        _SETTINGS | memory_settings() | ({} if durable else _NOT_DURABLE) | {"unix_socket_directories": str(socket_dir)}
-    )
-    command: list[str | Path] = [home.binaries / "postgres", "-D", home.cluster]
-    for name, value in settings.items():
-        command += ["-c", f"{name}={value}"]
-    while True:
-        said_before = log.stat().st_size if log.exists() else 0
-        server = _spawn(command, home.account, log)
-        try:
-            is_ready = _await_ready(server, home.cluster / "postmaster.pid", deadline)
-        except BaseException:
-            _stop(server)
-            raise
-        if is_ready:
-            return server
-        ended = server.returncode
-        _stop(server)
-        said = _said_since(log, said_before)
-        if ended is not None and "shared memory block" in said and time.monotonic() < deadline:
-            time.sleep(0.1)  # backends of a killed server are still leaving
-            continue
-        how = "took too long to start" if ended is None else f"ended at its start with status {ended}"
-        raise DatabaseStartFailed(f"PostgreSQL on {home.cluster} {how}; the end of {log}:\n{_tail(said)}")
-
-
-def _spawn(command: Sequence[str | Path], account: Account, log: Path) -> subprocess.Popen[bytes]:
-    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        return subprocess.Popen(  # noqa: S603  our own binaries with our own arguments
-            command,
-            cwd="/",
-            env=_CLEAN_ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,  # Ctrl-C is the service's to hear; it stops the server in order
-            preexec_fn=partial(die_with_parent, signal.SIGINT, parent_pid=os.getpid()),
-            **account.credentials,
-        )
-    finally:
-        os.close(output)
-
-
-def _await_ready(server: subprocess.Popen[bytes], pid_file: Path, deadline: float) -> bool:
-    """Return True once the server takes connections, False when it has ended or the deadline has passed."""
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            return False
-        with suppress(FileNotFoundError):
-            lines = pid_file.read_text().split("\n")
-            if lines[0] == str(server.pid) and len(lines) > 7 and lines[7].strip() == "ready":
-                return True
-        time.sleep(0.005)
-    return False
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    """Stop in order (sessions are cut off, a checkpoint is written); harder if that takes a minute.
-
-    It is asked every second: a server that has only begun to start may not hear it.
-    """
-    for asked, times in ((signal.SIGINT, 60), (signal.SIGQUIT, 10), (signal.SIGKILL, 10)):
-        for _ in range(times):
-            server.send_signal(asked)
-            with suppress(subprocess.TimeoutExpired):
-                server.wait(timeout=1)
-                return
-
-
-def _said_since(log: Path, offset: int) -> str:
-    with log.open("rb") as file:
-        file.seek(offset)
-        return file.read().decode(errors="replace")
-
-
-def _tail(text: str) -> str:
-    return "\n".join(text.splitlines()[-20:])

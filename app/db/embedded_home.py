@@ -91,13 +91,19 @@ class Home:
 
 
 def make_folder(folder: Path) -> Path:
-    """Make `folder` and its missing parents; return it absolute. What root makes, other accounts may pass through."""
+    """Make `folder` and its missing parents; return it absolute. What root makes, other accounts may pass through.
+
+    Raises:
+        DataDirectoryUnusable: it cannot be made.
+    """
     folder = folder.absolute()
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    for path in reversed(missing):
-        path.mkdir(mode=0o700, exist_ok=True)
-        if os.geteuid() == 0:
-            path.chmod(0o711)
+    try:
+        for path in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+            path.mkdir(mode=0o700, exist_ok=True)
+            if os.geteuid() == 0:
+                path.chmod(0o711)
+    except OSError as error:
+        raise DataDirectoryUnusable(f"{folder} cannot be made ({error.strerror}): set PARLEY_DATA_DIR") from error
     return folder.resolve()
 
 

@@ -111,6 +111,7 @@ idempotency = Table(
     Column("status", Integer),  # null: the first call has not ended yet
     Column("body", LargeBinary),
     Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    Index("ix_idempotency_created", "created_at"),
 )
 
 model_answers = Table(
@@ -121,6 +122,7 @@ model_answers = Table(
     Column("answer", Text, nullable=False),
     Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
     ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], ondelete="CASCADE"),
+    Index("ix_model_answers_created", "created_at"),
 )
 """What background jobs heard from models: a job that goes on after a crash does not ask, or pay, twice."""
 

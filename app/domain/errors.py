@@ -34,7 +34,7 @@ from typing import Any
 
 
 class Kind(StrEnum):
-    """What sort of refusal it is; `app/wire/errors.py` gives each dialect's status and code."""
+    """What sort of refusal it is; `app/wire/dialects.py` gives each dialect's status and code."""
 
     INVALID = "invalid"
     TOO_LARGE = "too_large"

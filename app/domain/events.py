@@ -7,6 +7,8 @@ closed by another. The last event is exactly one of Done, Stopped, Failed.
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from app.domain.ids import ChatId, SessionId, TurnId
 from app.domain.models import FinishReason, Usage
 from app.domain.references import Reference
@@ -40,18 +42,16 @@ class ModelAsked:
     prompt_chars: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReasoningPiece:
+class ReasoningPiece(msgspec.Struct, frozen=True):
     """More of the model's thinking, never empty."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class TextPiece:
+class TextPiece(msgspec.Struct, frozen=True):
     """More of the answer, never empty. The pieces of a turn join to its text before citation repair.
 
-    `logprobs` and `is_refusal` as in `ModelText`.
+    `logprobs` and `is_refusal` as in `ModelText`, and a struct as that is.
     """
 
     text: str

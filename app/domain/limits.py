@@ -100,6 +100,18 @@ class QuotaUsedUp(Limited):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenStanding:
+    """How a key stands with the tokens of its day, by the quota of which less is left: its own, or its tenant's.
+
+    `remaining` is what is neither spent nor reserved, never below 0; in `left_s` seconds all of `limit` is there again.
+    """
+
+    limit: int
+    remaining: int
+    left_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenQuota:
     """Tokens per UTC day: of a key, with what hangs on it, and of its tenant. None is no quota."""
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+import msgspec
+
 from app.domain.documents import Picture
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -96,9 +98,8 @@ class Usage:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ModelText:
-    """A piece of the visible answer, never empty.
+class ModelText(msgspec.Struct, frozen=True):
+    """A piece of the visible answer, never empty. A struct: there is one for every token, and it is made quickly.
 
     `logprobs` are of its tokens, as OpenAI writes them, where they were asked for. `is_refusal` says that the model
     tells why it will not answer.
@@ -109,8 +110,7 @@ class ModelText:
     is_refusal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ModelReasoning:
+class ModelReasoning(msgspec.Struct, frozen=True):
     """A piece of the model's thinking, never empty, without tags."""
 
     text: str

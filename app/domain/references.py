@@ -1,6 +1,6 @@
 """What an answer rests on: references to chunks, and the documents they come from."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,40 @@ class Reference:
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
+GONE = Reference(
+    chunk_id=ChunkId(""), content="", document_id=DocumentId(""), document_name="", dataset_id=DatasetId("")
+)
+"""Stands for a stored reference whose document was deleted since: nothing of it is shown, and it keeps the place, so
+that the markers of those after it still name them (openai.md 9)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """Which documents and datasets are still there, of those that were asked about."""
+
+    documents: Container[DocumentId]
+    datasets: Container[DatasetId]
+
+    def has(self, reference: Reference) -> bool:
+        """Say whether what the reference was found in is still there; a page of the web always is."""
+        if reference.document_id and reference.document_id not in self.documents:
+            return False
+        return not reference.dataset_id or reference.dataset_id in self.datasets
+
+
+def without_deleted(references: Iterable[Reference], live: Live) -> tuple[Reference, ...]:
+    """Return as many references, `GONE` for each whose document was deleted."""
+    return tuple(one if live.has(one) else GONE for one in references)
+
+
+def shown(references: Sequence[Reference]) -> Sequence[Reference]:
+    """Return references as they are listed: the last ones that are `GONE` keep no other's place and are left out."""
+    end = len(references)
+    while end and references[end - 1] is GONE:
+        end -= 1
+    return references[:end]
+
+
 @dataclass(frozen=True, slots=True)
 class DocumentCount:
     """A document and how many of the references come from it."""
@@ -45,7 +79,8 @@ def count_documents(references: Sequence[Reference], cited: Iterable[int] = ()) 
 
     Most references first, then in order of first appearance. What comes from no document is not counted.
     """
-    chosen = [references[n] for n in sorted(set(cited)) if n < len(references)] or list(references)
+    numbers = sorted(set(cited))
+    chosen = [references[n] for n in numbers if n < len(references)] if numbers else references
     chosen = [reference for reference in chosen if reference.document_id]
     counts: dict[DocumentId, tuple[str, int]] = {}
     for reference in chosen:

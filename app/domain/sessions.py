@@ -10,6 +10,14 @@ from app.domain.listing import OrderBy
 from app.domain.models import Role, ToolCall
 from app.domain.references import Reference
 
+WORD_MOST_BYTES = 2000
+"""How long the name and the user id of a session may be at most: an index row of PostgreSQL holds little more."""
+
+
+def fits_index(text: str) -> bool:
+    """Say whether a name or a user id is short enough for sessions to be found and ordered by it."""
+    return len(text) <= WORD_MOST_BYTES and len(text.encode()) <= WORD_MOST_BYTES
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:

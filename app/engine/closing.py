@@ -20,10 +20,10 @@ from app.domain.retrieval import ModelCall
 from app.domain.turns import TurnLost, TurnState
 from app.engine.codec import decode, encode
 from app.engine.draft import Draft, joined_calls
-from app.engine.failures import DATABASE_FAILURES
 from app.engine.log import WINDOW
 from app.llm.base import TokenCounter
 from repositories.dispatch import OrphanedTurn
+from repositories.failures import DATABASE_FAILURES
 from repositories.turns import TurnClosing
 from repositories.unit_of_work import Database
 
@@ -147,23 +147,9 @@ async def settle(draft: Draft, counter: TokenCounter) -> None:
     prompt_tokens, text_tokens, reasoning_tokens = await to_thread.run_sync(
         lambda: (counter.count(prompt), counter.count(written), counter.count(thought))
     )
-    usage = Usage(
-        prompt_tokens=prompt_tokens,
-        completion_tokens=text_tokens + reasoning_tokens,
-        reasoning_tokens=reasoning_tokens,
-        is_estimated=True,
-    )
     duration_ms = (time.perf_counter() - call.begun_s) * 1000
-    draft.spent(
-        ModelCall(
-            kind="chat",
-            purpose="answer",
-            model=call.model,
-            provider=call.provider,
-            usage=usage,
-            duration_ms=duration_ms,
-        )
-    )
+    usage = _estimated(prompt_tokens, text_tokens, reasoning_tokens)
+    draft.spent(_answer_call(call.model, call.provider, usage, duration_ms))
 
 
 async def take_over(database: Database, orphan: OrphanedTurn, owner: str, counter: TokenCounter) -> bool:
@@ -218,15 +204,20 @@ def _unfinished(events: list[Numbered], text: str, reasoning: str, counter: Toke
     asked = next((event for _, event in reversed(events) if isinstance(event, ModelAsked)), None)
     if asked is None:
         return []
-    reasoning_tokens = counter.count(reasoning)
-    usage = Usage(
-        prompt_tokens=asked.prompt_chars // _CHARS_PER_TOKEN,
-        completion_tokens=counter.count(text) + reasoning_tokens,
+    usage = _estimated(asked.prompt_chars // _CHARS_PER_TOKEN, counter.count(text), counter.count(reasoning))
+    return [_answer_call(asked.model, asked.provider, usage, 0.0)]
+
+
+def _estimated(prompt_tokens: int, text_tokens: int, reasoning_tokens: int) -> Usage:
+    return Usage(
+        prompt_tokens=prompt_tokens,
+        completion_tokens=text_tokens + reasoning_tokens,
         reasoning_tokens=reasoning_tokens,
         is_estimated=True,
     )
-    return [
-        ModelCall(
-            kind="chat", purpose="answer", model=asked.model, provider=asked.provider, usage=usage, duration_ms=0.0
-        )
-    ]
+
+
+def _answer_call(model: str, provider: str, usage: Usage, duration_ms: float) -> ModelCall:
+    return ModelCall(
+        kind="chat", purpose="answer", model=model, provider=provider, usage=usage, duration_ms=duration_ms
+    )

@@ -1,7 +1,6 @@
-"""Events as stored: a JSON list of `[number, kind, data]`, kinds of one letter."""
+"""Events as stored: a JSON list of `[number, kind, data]`, kinds of one letter, data of dataclasses as objects."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, assert_never
 
 import orjson
@@ -44,17 +43,17 @@ def _row(number: int, event: TurnEvent) -> tuple[int, str, Any]:
         case ToolCallPiece():
             return (number, "c", [event.number, event.id, event.name, event.arguments])
         case TurnStarted():
-            return (number, "b", asdict(event))
+            return (number, "b", event)
         case RetrievalDone():
-            return (number, "k", asdict(event))
+            return (number, "k", event)
         case ModelAsked():
-            return (number, "m", asdict(event))
+            return (number, "m", event)
         case Done():
-            return (number, "d", asdict(event))
+            return (number, "d", event)
         case Stopped():
-            return (number, "s", asdict(event))
+            return (number, "s", event)
         case Failed():
-            return (number, "f", asdict(event))
+            return (number, "f", event)
         case _:
             assert_never(event)
 

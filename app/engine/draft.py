@@ -5,13 +5,17 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
 from app.domain.events import ModelAsked, ReasoningPiece, RetrievalDone, TextPiece, ToolCallPiece, TurnEvent
 from app.domain.ids import TurnId
 from app.domain.models import ChatMessage, FinishReason, ToolCall, Usage
 from app.domain.references import Reference
 from app.domain.retrieval import ModelCall
-from app.engine.log import LogWriter, TurnLog
+from app.engine.log import AT_ONCE, LogWriter, TurnLog
 from app.llm.base import ChatModel
+
+_FOUND_SIZE = 1024  # what references count for a batch of the log, however long: they alone are no reason to write
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,9 @@ class Draft:
     def found(self, references: Sequence[Reference], total: int) -> None:
         """Tell what the answer may rest on."""
         self.references, self.reference_total = tuple(references), total
-        self._note([RetrievalDone(references=self.references, total=total)], 1024)
+        self._note(
+            [RetrievalDone(references=self.references, total=total)], sum(len(one.content) for one in references)
+        )
 
     def asked(self, model: ChatModel, prompt: Sequence[ChatMessage]) -> None:
         """Note that a model call begins whose cost is not known yet."""
@@ -95,7 +101,7 @@ class Draft:
         self._note([ModelAsked(model.name, model.provider, sum(len(message.content) for message in prompt))], 0)
 
     def add(self, pieces: Sequence[TextPiece | ReasoningPiece]) -> None:
-        """Add the pieces that arrived together."""
+        """Add a few pieces that arrived together: at most `AT_ONCE`."""
         if not self._text and not self._reasoning:
             self.timings_ms["first_piece"] = (time.perf_counter() - self._begun) * 1000
         self.piece_count += len(pieces)
@@ -105,7 +111,7 @@ class Draft:
             text = storable(piece.text)
             size += len(text)
             (self._text if isinstance(piece, TextPiece) else self._reasoning).append(text)
-            kept.append(piece if text is piece.text else replace(piece, text=text))
+            kept.append(piece if text is piece.text else structs.replace(piece, text=text))
         self._note(kept, size)
 
     def call(self, pieces: Sequence[ToolCallPiece]) -> None:
@@ -117,9 +123,11 @@ class Draft:
         self._tool_pieces += kept
         self._note(kept, sum(len(each.arguments) for each in kept))
 
-    async def room(self) -> None:
-        """Wait while the log is too far behind (`log.WINDOW`)."""
-        await self._writer.room(self._log)
+    async def write(self, pieces: Sequence[TextPiece | ReasoningPiece]) -> None:
+        """Add pieces that arrived together, however many, and wait while the log is too far behind (`log.WINDOW`)."""
+        for begin in range(0, len(pieces), AT_ONCE):
+            self.add(pieces[begin : begin + AT_ONCE])
+            await self._writer.room(self._log)
 
     def spent(self, call: ModelCall) -> None:
         """Add a call to the ledger of this turn."""

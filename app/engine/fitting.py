@@ -8,11 +8,9 @@ from anyio import to_thread
 from app.domain.models import ChatMessage
 from app.engine.ask import NATIVE, Ask
 from app.engine.finding import Findings
-from app.engine.turn_prompt import PROMPT_SHARE, written
+from app.engine.turn_prompt import MESSAGE_OVERHEAD, PROMPT_SHARE, written
 from app.llm.base import TokenCounter
 from app.retrieval.knowledge import CITATION_INSTRUCTIONS, SEPARATOR, render_knowledge
-
-_OVERHEAD = 4  # tokens a text costs beside itself, roughly
 
 
 async def fitted(ask: Ask, history: Sequence[ChatMessage], found: Findings, counter: TokenCounter) -> Findings:
@@ -32,9 +30,9 @@ async def fitted(ask: Ask, history: Sequence[ChatMessage], found: Findings, coun
 def _first_of(found: Findings, around: Sequence[str], context_tokens: int, counter: TokenCounter) -> Findings:
     room = int(context_tokens * PROMPT_SHARE)
     blocks = [render_knowledge([passage]) + SEPARATOR for passage in found.passages()]
-    if sum(len(text.encode("utf-8", "replace")) + _OVERHEAD for text in [*around, *blocks]) <= room:
+    if sum(len(text.encode("utf-8", "replace")) + MESSAGE_OVERHEAD for text in [*around, *blocks]) <= room:
         return found  # no token is shorter than a byte
-    room -= sum(counter.count(text) + _OVERHEAD for text in around)
+    room -= sum(counter.count(text) + MESSAGE_OVERHEAD for text in around)
     kept = 0
     for block in blocks:
         room -= counter.count(block)

@@ -1,6 +1,7 @@
 """Following a turn from any event number, on any process, while it runs and after it ended."""
 
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 from app.domain.events import (
     Done,
@@ -16,10 +17,12 @@ from app.domain.events import (
 from app.domain.events import ReasoningPiece as Reasoning
 from app.domain.ids import TenantId, TurnId
 from app.domain.models import FinishReason
+from app.domain.references import without_deleted
 from app.domain.sessions import Message
 from app.domain.turns import Turn, TurnMissing, TurnState
 from app.engine.codec import decode
-from app.engine.turns import RunningTurn, TurnEngine
+from app.engine.running import RunningTurn
+from app.engine.turns import TurnEngine
 from repositories.unit_of_work import UnitOfWork
 
 _LOOK_AGAIN_S = 0.5
@@ -73,9 +76,11 @@ async def _follow_stored(
             has_ended = turn is not None and turn.state is not TurnState.RUNNING
             is_expired = has_ended and await _has_expired(unit, turn_id, payloads, after)
             messages = await unit.messages.of_turn(turn_id) if is_expired else []
+            batch = [numbered for payload in payloads for numbered in decode(payload) if numbered[0] > after]
+            if has_ended and not is_expired:
+                batch = await _less_deleted(unit, batch)
         if turn is None:
             raise TurnMissing(f"Turn {turn_id} does not exist.")
-        batch = [numbered for payload in payloads for numbered in decode(payload) if numbered[0] > after]
         if is_expired:
             batch = replay(turn, messages, seen)
         if batch:
@@ -84,6 +89,21 @@ async def _follow_stored(
         if has_ended:
             return
         await engine.wakeups.wait(turn_id, _LOOK_AGAIN_S)
+
+
+async def _less_deleted(unit: UnitOfWork, batch: list[Numbered]) -> list[Numbered]:
+    """Return the events of an ended turn without what was found in documents deleted since (openai.md 9)."""
+    found = [reference for _, event in batch if isinstance(event, RetrievalDone) for reference in event.references]
+    if not found:
+        return batch
+    documents, datasets = {one.document_id for one in found}, {one.dataset_id for one in found}
+    live = await unit.messages.live(documents, datasets)
+    return [
+        (number, replace(event, references=without_deleted(event.references, live)))
+        if isinstance(event, RetrievalDone)
+        else (number, event)
+        for number, event in batch
+    ]
 
 
 async def _has_expired(unit: UnitOfWork, turn_id: TurnId, payloads: Sequence[bytes], after: int) -> bool:

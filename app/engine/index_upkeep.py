@@ -3,7 +3,7 @@
 import anyio
 import structlog
 
-from app.engine.failures import DATABASE_FAILURES
+from repositories.failures import DATABASE_FAILURES
 from repositories.unit_of_work import Database
 
 log = structlog.get_logger()

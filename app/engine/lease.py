@@ -8,9 +8,10 @@ import structlog
 
 from app.domain.ids import ProcessId, new_id
 from app.engine.closing import take_over
-from app.engine.failures import DATABASE_FAILURES
 from app.engine.turns import TurnEngine
 from app.llm.base import TokenCounter
+from repositories.expiry import AT_ONCE, Kept
+from repositories.failures import DATABASE_FAILURES
 from repositories.idempotency import KEPT_S
 from repositories.unit_of_work import Database
 
@@ -20,9 +21,14 @@ LEASE_S = 8.0
 RENEW_EVERY_S = 2.0
 """A dead process's turns are closed after LEASE_S and one round of another: within 11 s, 15 are promised."""
 
-EVENTS_KEPT_S = 24 * 3600.0  # design.md 1.2
 VISITORS_KEPT_S = 60.0  # after they ended
-ANSWERS_KEPT_S = 3 * 24 * 3600.0  # long enough for any job to start over; they repeat what documents say
+_KEPT_S = {
+    Kept.EVENTS: 24 * 3600.0,  # design.md 1.2
+    Kept.IDEMPOTENT: KEPT_S,
+    Kept.MODEL_ANSWERS: 3 * 24 * 3600.0,  # long enough for any job to start over; they repeat what documents say
+    Kept.WINDOWS: 25 * 3600.0,
+    Kept.VISITORS: VISITORS_KEPT_S,
+}
 _EXPIRE_EVERY = 300  # rounds
 _AT_ONCE = 100
 _OPENING_S = 30.0  # between the commit that opens a turn and its first step in memory, at the very most
@@ -121,14 +127,21 @@ class Caretaker:
                 self._engine.wakeups.wake(turn.turn_id)
 
     async def expire(self) -> None:
-        """Delete what is kept for a while only."""
+        """Delete what is kept for a while only, a bounded number of rows in each transaction."""
+        for kept, age_s in _KEPT_S.items():
+            rows = await self._expire(kept, age_s)
+            if rows and kept is Kept.EVENTS:
+                log.info("turn_logs_expired", rows=rows)
         async with self._database.dispatch() as dispatch:
-            events = await dispatch.expire_events(EVENTS_KEPT_S)
-            await dispatch.expire_idempotency(KEPT_S)
-            await dispatch.expire_answers(ANSWERS_KEPT_S)
             await dispatch.limits.expire()
-            await dispatch.expire_visitors(VISITORS_KEPT_S)
         async with self._database.service() as service:
             await service.forget_dead()
-        if events:
-            log.info("turn_logs_expired", rows=events)
+
+    async def _expire(self, kept: Kept, age_s: float) -> int:
+        total = 0
+        while True:
+            async with self._database.dispatch() as dispatch:
+                rows = await dispatch.expiry.expire(kept, age_s)
+            total += rows
+            if rows < AT_ONCE:
+                return total

@@ -9,7 +9,7 @@ import structlog
 from app.domain.events import Numbered, TurnEvent
 from app.domain.ids import TenantId, TurnId
 from app.engine.codec import encode
-from app.engine.failures import DATABASE_FAILURES
+from repositories.failures import DATABASE_FAILURES
 from repositories.turn_events import LogEntry
 from repositories.unit_of_work import Database
 

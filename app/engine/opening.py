@@ -1,16 +1,20 @@
 """Storing a question and the turn that will answer it: one transaction, and where it can be one round trip."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+import anyio
+
 from app.domain.errors import Invalid
-from app.domain.ids import ProcessId, SessionId, TurnId, new_turn_id
+from app.domain.ids import ProcessId, SessionId, TenantId, TurnId, new_turn_id
 from app.domain.models import ChatMessage
 from app.domain.sessions import SessionMissing
+from app.domain.turns import SessionBusy
 from app.engine.ask import Ask
 from app.engine.costing import estimated_tokens
+from app.engine.wakeups import Wakeups, session_name
 from app.security.quotas import Quotas
 from repositories.turns import Beginning, KnownChat, NewTurn, Opening, Room, TurnRepository
 from repositories.unit_of_work import Database, UnitOfWork
@@ -20,18 +24,29 @@ HISTORY_MESSAGES = 200
 
 _RETRY_WINDOW_S = 600.0  # design.md 1.5
 _DELIVERY_GRACE_S = 20.0  # what left our socket this recently may still have been lost on the way
+_LOOK_AGAIN_S = 0.25  # at a session whose turn another process drives
+
+Prepare = Callable[[UnitOfWork], Awaitable[Ask]]
+"""Makes an ask inside the unit that will store its question; only Postgres is awaited."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A question that is stored, and what was said before it; no time means that its turn was there already."""
+    """A question that was stored, and what was said before it."""
 
     turn_id: TurnId
     history: Sequence[ChatMessage]
-    created_at: datetime | None
+    created_at: datetime
 
 
-class SessionOccupied(Exception):
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A question that is asked again: the turn of the call that came first."""
+
+    turn_id: TurnId
+
+
+class _Occupied(Exception):
     """The session has a running turn; the unit is rolled back and the opening may be tried again."""
 
     def __init__(self, session_id: SessionId) -> None:
@@ -46,6 +61,7 @@ class TurnOpener:
         self,
         database: Database,
         quotas: Quotas,
+        wakeups: Wakeups,
         process_id: ProcessId,
         *,
         most: int,
@@ -53,31 +69,55 @@ class TurnOpener:
     ) -> None:
         self._database = database
         self._quotas = quotas
+        self._wakeups = wakeups
         self._process_id = process_id
         self._room = Room(most=most, is_trimming=on_full == "trim", told=HISTORY_MESSAGES)
 
-    async def store(self, unit: UnitOfWork, ask: Ask) -> Stored:
+    async def store_prepared(
+        self, tenant_id: TenantId, prepare: Prepare, *, wait_s: float, retry_after_s: float
+    ) -> tuple[Stored | Repeated, Ask]:
+        """Write the question that `prepare` makes, and its turn; a session that is busy is waited for, for `wait_s`.
+
+        `prepare` runs again after each wait. A refusal says `retry_after_s`.
+
+        Raises:
+            SessionBusy: the turn before it did not end in time.
+            SessionMissing, Invalid, QuotaUsedUp, Limited: as `_store`.
+        """
+        give_up_at = anyio.current_time() + wait_s
+        while True:
+            try:
+                async with self._database.unit(tenant_id) as unit:
+                    ask = await prepare(unit)
+                    return await self._store(unit, ask), ask
+            except _Occupied as busy:
+                if anyio.current_time() >= give_up_at:
+                    message = "Another answer is being generated for this session."
+                    raise SessionBusy(message, retry_after_s=retry_after_s) from None
+                await self._wakeups.wait(session_name(busy.session_id), _LOOK_AGAIN_S)
+
+    async def _store(self, unit: UnitOfWork, ask: Ask) -> Stored | Repeated:
         """Write the question and its turn inside `unit`.
 
         Raises:
-            SessionOccupied: the turn before it has not ended.
+            _Occupied: the turn before it has not ended.
             SessionMissing: there is no such session.
             Invalid: the session is full.
-            QuotaExceeded: nothing is left of it.
+            QuotaUsedUp, Limited: as `Quotas.reserve`.
         """
         turn_id, session_id, created_at = new_turn_id(), session_of(ask), datetime.now(UTC)
         found = await _found_again(unit, ask, turn_id)
         if found is not None:
-            return Stored(found, (), None)
+            return Repeated(found)
         if ask.told is not None and session_id is not None:
             if ask.new_session is not None:
                 await unit.sessions.add(ask.new_session.session, next_position=1)
                 await unit.messages.add_opener(session_id, new_turn_id(), ask.new_session.opener)
             if not await unit.told.replace(session_id, ask.told.messages):
-                raise SessionOccupied(session_id)
+                raise _Occupied(session_id)
         opening, history = await self._open(unit.turns, ask, self._new_turn(ask, turn_id, created_at), None)
         if opening is Opening.BUSY and session_id is not None:
-            raise SessionOccupied(session_id)
+            raise _Occupied(session_id)
         if opening is Opening.FULL:
             raise Invalid("Session message limit reached.")
         if opening is not Opening.OPENED:
@@ -88,7 +128,7 @@ class TurnOpener:
     async def store_known(self, ask: Ask) -> Stored | None:
         """Write the question and its turn if the chat is still as the ask knows it; one round trip without a quota.
 
-        None, and nothing stored, when chat or session have changed: whatever that means is for `store` to tell.
+        None, and nothing stored, when chat or session have changed: what that means is for `store_prepared` to tell.
         """
         turn_id, created_at = new_turn_id(), datetime.now(UTC)
         turn, known = self._new_turn(ask, turn_id, created_at), None

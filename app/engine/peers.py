@@ -4,9 +4,9 @@ import anyio
 import structlog
 
 from app.domain.ids import TurnId
-from app.engine.failures import DATABASE_FAILURES
 from app.engine.lease import Lease
 from app.engine.turns import STOPS, TurnEngine
+from repositories.failures import DATABASE_FAILURES
 from repositories.listener import Listener
 from repositories.unit_of_work import Database
 

@@ -6,17 +6,15 @@ from dataclasses import dataclass, replace
 
 from app.domain.models import ChatMessage
 from app.domain.references import Reference
-from app.engine.turn_prompt import oldest_turn, paired
+from app.engine.turn_prompt import MESSAGE_OVERHEAD, PROMPT_SHARE, oldest_turn, paired
 from app.llm.base import TokenCounter
 from app.retrieval.knowledge import CITATION_INSTRUCTIONS, NOTES_INSTRUCTIONS, KnowledgeChunk, render_knowledge
 
 KNOWLEDGE = "{knowledge}"
 DEFAULT_CONTEXT_TOKENS = 8192
-_PROMPT_SHARE = 0.95
 _KNOWLEDGE_SHARE = 0.97
 _SYSTEM_SHARE = 0.8
 _OLD_MARKER = re.compile(r"\s?##\d+\$\$")
-_MESSAGE_OVERHEAD = 4  # tokens a message costs beside its text, roughly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +68,13 @@ def build_prompt(
     past = [_without_old_markers(message) for message in paired(history)]
     while past and past[0].role == "assistant":
         del past[0]  # the opener and its like are not the model's (10.1)
-    limit = int((context_tokens or DEFAULT_CONTEXT_TOKENS) * _PROMPT_SHARE)
+    limit = int((context_tokens or DEFAULT_CONTEXT_TOKENS) * PROMPT_SHARE)
     whole = [*first, *past, *last]
-    if sum(len(message.content.encode()) + _MESSAGE_OVERHEAD for message in whole) <= limit:
+    if sum(len(message.content.encode()) + MESSAGE_OVERHEAD for message in whole) <= limit:
         return Prompt(messages=whole, tokens=None)
-    costs = [counter.count(message.content) + _MESSAGE_OVERHEAD for message in past]
-    system_cost = counter.count(system) + _MESSAGE_OVERHEAD if first else 0
-    question_cost = counter.count(question) + _MESSAGE_OVERHEAD
+    costs = [counter.count(message.content) + MESSAGE_OVERHEAD for message in past]
+    system_cost = counter.count(system) + MESSAGE_OVERHEAD if first else 0
+    question_cost = counter.count(question) + MESSAGE_OVERHEAD
     while past and system_cost + sum(costs) + question_cost > limit:
         drop = oldest_turn(past)
         del past[:drop], costs[:drop]
@@ -85,9 +83,9 @@ def build_prompt(
         return Prompt(messages=[*first, *past, *last], tokens=total)
     system_room, question_room = _rooms(system_cost, question_cost, limit)
     if system_cost > system_room:
-        first = [ChatMessage(role="system", content=cut(system, system_room - _MESSAGE_OVERHEAD, counter))]
+        first = [ChatMessage(role="system", content=cut(system, system_room - MESSAGE_OVERHEAD, counter))]
     if question_cost > question_room:
-        last = [ChatMessage(role="user", content=cut(question, question_room - _MESSAGE_OVERHEAD, counter))]
+        last = [ChatMessage(role="user", content=cut(question, question_room - MESSAGE_OVERHEAD, counter))]
     return Prompt(messages=[*first, *last], tokens=limit)
 
 
@@ -100,7 +98,7 @@ def _rooms(system_cost: int, question_cost: int, limit: int) -> tuple[int, int]:
         rooms = limit - question_cost, question_cost
     else:
         rooms = system_cost, limit - system_cost
-    if system_cost and min(rooms) <= _MESSAGE_OVERHEAD:
+    if system_cost and min(rooms) <= MESSAGE_OVERHEAD:
         of_system = min(system_cost, int(limit * _SYSTEM_SHARE))
         rooms = of_system, limit - of_system
     return rooms
@@ -110,13 +108,13 @@ def might_not_fit(prompt: Prompt, context_tokens: int | None, most_tokens: int |
     """Say whether an answer of `most_tokens` might be more than the context leaves, going by lengths alone."""
     if context_tokens is None or most_tokens is None:
         return False
-    size = sum(len(message.content.encode()) + _MESSAGE_OVERHEAD for message in prompt.messages)
+    size = sum(len(message.content.encode()) + MESSAGE_OVERHEAD for message in prompt.messages)
     return size + most_tokens > context_tokens
 
 
 def counted(prompt: Prompt, counter: TokenCounter) -> int:
     """Return the tokens of a prompt."""
-    return sum(counter.count(message.content) + _MESSAGE_OVERHEAD for message in prompt.messages)
+    return sum(counter.count(message.content) + MESSAGE_OVERHEAD for message in prompt.messages)
 
 
 def prompt_note(messages: Sequence[ChatMessage]) -> str:

@@ -1,7 +1,7 @@
 """The answerer of chats: shape the query, search, ask the model, place the citations (design.md 3)."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -14,24 +14,24 @@ from app.domain.models import (
     FinishReason,
     GenerationOptions,
     ModelFinish,
+    ModelItem,
     ModelReasoning,
     ModelText,
     ModelToolCall,
     ModelUsage,
 )
-from app.domain.retrieval import ModelCall
 from app.engine.ask import NATIVE, Ask
 from app.engine.citing import mend_citations, place_citations
 from app.engine.draft import Draft
 from app.engine.finding import Finder, Findings, Searcher, WebSearcher
 from app.engine.fitting import fitted
-from app.engine.log import AT_ONCE
 from app.engine.prompting import Prompt, build_prompt, counted, might_not_fit, prompt_note, system_text
 from app.engine.quoting import find_quotes, write_quotes
 from app.engine.research import Researcher
 from app.engine.shaping import searched_text, standalone_question
 from app.engine.tool_calls import CallSequence
 from app.engine.turn_prompt import turn_messages
+from app.llm.asking import chat_call
 from app.llm.base import EmbeddingModel, TokenCounter
 from app.retrieval.rephrasing import BUILTIN
 
@@ -132,44 +132,31 @@ class RagAnswerer:
         deadline_s: float,
         notes: str = "",
     ) -> None:
-        skin, context_tokens = ask.skin, ask.model.context_tokens
+        skin = ask.skin
         system = system_text(ask.system, found.passages(), is_quoting=ask.is_quoting and skin.is_marking, notes=notes)
+        prompt, options = await self._prompt(ask, system, history)
+        draft.asked(ask.model, prompt)
+        if ask.keeps_prompt:
+            draft.prompt = prompt_note(prompt)
+        calls = CallSequence(draft.turn_id, is_single=skin.calls_one) if skin.has_tools else None
+        with draft.step("model"):
+            async with aclosing(ask.model.stream(prompt, options, deadline_s=deadline_s)) as stream:
+                await _write_down(stream, calls, draft)
+
+    async def _prompt(
+        self, ask: Ask, system: str, history: Sequence[ChatMessage]
+    ) -> tuple[list[ChatMessage], GenerationOptions]:
+        """Return what the model is sent; whatever may take long is done in a thread."""
+        context_tokens = ask.model.context_tokens
         build = partial(build_prompt, system, history, ask.question, context_tokens, self._counter)
-        if skin is not NATIVE:
+        if ask.skin is not NATIVE:
             build = partial(self._turn_prompt, ask, system, history)
         is_small = len(system) + len(ask.question) < _SMALL_CHARS and not history
         prompt = build() if is_small else await to_thread.run_sync(build)
         used = prompt.tokens
         if used is None and might_not_fit(prompt, context_tokens, ask.options.max_tokens):
             used = await to_thread.run_sync(counted, prompt, self._counter)
-        options = _bounded(ask.options, context_tokens, used)
-        draft.asked(ask.model, prompt.messages)
-        if ask.keeps_prompt:
-            draft.prompt = prompt_note(prompt.messages)
-        begun = time.perf_counter()
-        calls = CallSequence(draft.turn_id, is_single=skin.calls_one) if skin.has_tools else None
-        with draft.step("model"):
-            async with aclosing(ask.model.stream(prompt.messages, options, deadline_s=deadline_s)) as stream:
-                async for batch in stream:
-                    pieces: list[TextPiece | ReasoningPiece] = []
-                    called: list[ToolCallPiece] = []
-                    for item in batch:
-                        match item:
-                            case ModelText():
-                                pieces.append(TextPiece(item.text, item.logprobs, item.is_refusal))
-                            case ModelToolCall():
-                                called += calls.feed(item) if calls is not None else ()
-                            case ModelReasoning():
-                                pieces.append(ReasoningPiece(item.text))
-                            case ModelFinish():
-                                draft.finish_reason = _finish(FinishReason(item.reason), calls)
-                                called += calls.flush() if calls is not None else ()
-                            case ModelUsage():
-                                draft.spent(_call("answer", item, begun))
-                    for begin in range(0, len(pieces), AT_ONCE):
-                        draft.add(pieces[begin : begin + AT_ONCE])
-                        await draft.room()
-                    draft.call(called)
+        return prompt.messages, _bounded(ask.options, context_tokens, used)
 
     def _turn_prompt(self, ask: Ask, system: str, history: Sequence[ChatMessage]) -> Prompt:
         """Return what is sent for a turn asked for under `/v1`."""
@@ -193,6 +180,29 @@ NOTHING_NEAR = "Nothing in the documents is close enough to this question to be 
 _SMALL_CHARS = 8000
 
 
+async def _write_down(stream: AsyncIterable[Sequence[ModelItem]], calls: CallSequence | None, draft: Draft) -> None:
+    """Put what a model says into `draft`; calls to tools only with `calls`."""
+    begun = time.perf_counter()
+    async for batch in stream:
+        pieces: list[TextPiece | ReasoningPiece] = []
+        called: list[ToolCallPiece] = []
+        for item in batch:
+            match item:
+                case ModelText():
+                    pieces.append(TextPiece(item.text, item.logprobs, item.is_refusal))
+                case ModelToolCall():
+                    called += calls.feed(item) if calls is not None else ()
+                case ModelReasoning():
+                    pieces.append(ReasoningPiece(item.text))
+                case ModelFinish():
+                    draft.finish_reason = _finish(item.reason, calls)
+                    called += calls.flush() if calls is not None else ()
+                case ModelUsage():
+                    draft.spent(chat_call("answer", item, begun))
+        await draft.write(pieces)
+        draft.call(called)
+
+
 def _finish(reason: FinishReason, calls: CallSequence | None) -> FinishReason:
     """Return why the answer ended: by calls only if some were taken (openai.md 3.7)."""
     is_calling = calls is not None and calls.has_begun
@@ -203,18 +213,6 @@ def _show(ask: Ask, found: Findings, draft: Draft) -> None:
     """Tell followers what the answer may rest on, if the caller and the assistant want to show it (10.7 step 10)."""
     if ask.is_quoting:
         draft.found(found.references, found.total)
-
-
-def _call(purpose: str, item: ModelUsage, begun: float) -> ModelCall:
-    return ModelCall(
-        kind="chat",
-        purpose=purpose,
-        model=item.model,
-        provider=item.provider,
-        attempt=item.attempt,
-        usage=item.usage,
-        duration_ms=(time.perf_counter() - begun) * 1000,
-    )
 
 
 def _bounded(options: GenerationOptions, context_tokens: int | None, used: int | None) -> GenerationOptions:

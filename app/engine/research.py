@@ -13,11 +13,10 @@ from app.domain.errors import UpstreamFailed
 from app.domain.events import ReasoningPiece
 from app.domain.models import ChatMessage, GenerationOptions, ModelReasoning, ModelText, ModelUsage
 from app.domain.references import Reference
-from app.domain.retrieval import ModelCall
 from app.engine.ask import Ask
 from app.engine.draft import Draft
 from app.engine.finding import Finder, Findings, Measure
-from app.engine.log import AT_ONCE
+from app.llm.asking import chat_call
 from app.retrieval.delimiting import DATA_NOTICE, as_data
 from app.retrieval.knowledge import KnowledgeChunk, render_knowledge
 
@@ -189,12 +188,10 @@ class Researcher:
                         case ModelReasoning():
                             pieces.append(ReasoningPiece(item.text))
                         case ModelUsage():
-                            draft.spent(_call(purpose, item, begun))
+                            draft.spent(chat_call(purpose, item, begun))
                         case _:
                             pass
-                for begin in range(0, len(pieces), AT_ONCE):
-                    draft.add(pieces[begin : begin + AT_ONCE])
-                    await draft.room()
+                await draft.write(pieces)
         if text:
             draft.add([ReasoningPiece("\n\n")])
         return "".join(text).strip()
@@ -209,15 +206,3 @@ def _new_queries(thought: str, made: Sequence[str]) -> list[str]:
             known.add(query.casefold())
             found.append(query)
     return found[:_QUERIES_MOST]
-
-
-def _call(purpose: str, item: ModelUsage, begun: float) -> ModelCall:
-    return ModelCall(
-        kind="chat",
-        purpose=purpose,
-        model=item.model,
-        provider=item.provider,
-        attempt=item.attempt,
-        usage=item.usage,
-        duration_ms=(time.perf_counter() - begun) * 1000,
-    )

@@ -7,7 +7,7 @@ import anyio
 import structlog
 
 from app.domain.ids import SessionId, TenantId
-from app.engine.failures import DATABASE_FAILURES
+from repositories.failures import DATABASE_FAILURES
 from repositories.limit_dispatch import IdleSession
 from repositories.unit_of_work import Database
 
@@ -45,7 +45,7 @@ class Retention:
                 async with self._database.unit(tenant_id) as unit:
                     ended += await unit.session_retention.end(session_ids, days=self._days)
             total += ended
-            if len(idle) < _AT_ONCE or not ended:
+            if not ended:  # none is left, or only such as somebody writes to
                 break
             await anyio.sleep(_PAUSE_S)
         if total:

@@ -10,7 +10,8 @@ from app.llm.base import TokenCounter
 PROMPT_SHARE = 0.95
 """How much of a context a prompt may fill where something can be left out of it; the rest is the answer's."""
 
-_MESSAGE_OVERHEAD = 4  # tokens a message costs beside its text, roughly
+MESSAGE_OVERHEAD = 4
+"""Tokens a message costs beside its text, roughly."""
 
 
 def turn_messages(
@@ -37,8 +38,8 @@ def turn_messages(
     whole = [*first, *past, *said]
     if context_tokens is None or sum(_most_tokens(message) for message in whole) < context_tokens:
         return whole, None
-    costs = [counter.count(written(message)) + _MESSAGE_OVERHEAD for message in past]
-    used = sum(costs) + sum(counter.count(written(message)) + _MESSAGE_OVERHEAD for message in [*first, *said])
+    costs = [counter.count(written(message)) + MESSAGE_OVERHEAD for message in past]
+    used = sum(costs) + sum(counter.count(written(message)) + MESSAGE_OVERHEAD for message in [*first, *said])
     while is_dropping and past and used >= int(context_tokens * PROMPT_SHARE):
         drop = oldest_turn(past)
         used -= sum(costs[:drop])
@@ -75,4 +76,4 @@ def paired(history: Sequence[ChatMessage], said: Sequence[ChatMessage] = ()) -> 
 
 
 def _most_tokens(message: ChatMessage) -> int:
-    return len(written(message).encode("utf-8", "replace")) + _MESSAGE_OVERHEAD  # no token is shorter than a byte
+    return len(written(message).encode("utf-8", "replace")) + MESSAGE_OVERHEAD  # no token is shorter than a byte

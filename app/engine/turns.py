@@ -1,9 +1,8 @@
 """The turn engine: opens turns, drives them to their end, lets anybody follow or stop them."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import anyio
@@ -12,17 +11,18 @@ from anyio.abc import TaskGroup
 
 from app.domain.errors import Broken, ParleyError, Unavailable, UpstreamTimeout
 from app.domain.events import Ending, Failed, ReasoningPiece, TextPiece, ToolCallPiece, TurnStarted
-from app.domain.ids import ProcessId, TenantId, TurnId
+from app.domain.ids import ProcessId, SessionId, TenantId, TurnId
 from app.domain.models import ChatMessage
-from app.domain.turns import SessionBusy, Turn, TurnLost, TurnMissing, TurnState
+from app.domain.turns import Turn, TurnMissing, TurnState
 from app.engine.ask import Ask, Recognition
-from app.engine.closing import CloseFailed, Closing, close, close_once, settle
 from app.engine.draft import Draft
+from app.engine.endings import Endings
 from app.engine.log import LogWriter, TurnLog
 from app.engine.observer import TurnObserver
-from app.engine.opening import SessionOccupied, Stored, TurnOpener, session_of
-from app.engine.outcome import Outcome, ending_of
-from app.engine.wakeups import Wakeups
+from app.engine.opening import Prepare, Stored, TurnOpener, session_of
+from app.engine.outcome import Outcome
+from app.engine.running import RunningTurn
+from app.engine.wakeups import Wakeups, session_name
 from app.llm.base import TokenCounter
 from app.security.quotas import Quotas
 from repositories.unit_of_work import Database, UnitOfWork
@@ -33,10 +33,7 @@ STOPS = "parley_stops"
 """Channel on which a process asks the owner of a turn to stop it; the payload is the turn's id."""
 
 _TIMED_OUT = "The answer took longer than the time allowed for a turn."
-
-
-Prepare = Callable[[UnitOfWork], Awaitable[Ask]]
-"""Makes an ask inside the unit that will store its question; only Postgres is awaited."""
+_STOPPING_S = 15.0  # for turns that were stopped to be stored
 
 
 class Answerer(Protocol):
@@ -66,22 +63,6 @@ class EngineConfig:
     on_full: Literal["trim", "reject"] = "trim"
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class RunningTurn:
-    """A turn this process drives."""
-
-    ask: Ask
-    log: TurnLog
-    draft: Draft
-    created_s: float
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    is_stopping: bool = False
-    followers: int = 0
-    retry_count: int | None = None  # of the newest call that asked for it
-    failure: ParleyError | None = None
-    ended: anyio.Event = field(default_factory=anyio.Event)
-
-
 class TurnEngine:
     """Drives turns in a task group of the process; requests only follow (design.md 1.1)."""
 
@@ -101,14 +82,13 @@ class TurnEngine:
         self.wakeups = Wakeups()
         self.writer = LogWriter(database, interval_s=config.log_interval_s, batch_bytes=config.log_batch_bytes)
         self._opener = TurnOpener(
-            database, self.quotas, process_id, most=config.max_session_messages, on_full=config.on_full
+            database, self.quotas, self.wakeups, process_id, most=config.max_session_messages, on_full=config.on_full
         )
+        self._endings = Endings(database, self.quotas, self.writer, counter)
         self._answerer = answerer
-        self._counter = counter
         self._config = config
         self._observer = observer
         self._running: dict[TurnId, RunningTurn] = {}
-        self._unclosed: dict[TurnId, Closing] = {}
         self._tasks: TaskGroup | None = None
         self._is_draining = False
 
@@ -124,15 +104,16 @@ class TurnEngine:
     async def drain(self, patience_s: float) -> None:
         """Take no new turns; give running ones `patience_s` seconds, then stop them with what they have."""
         self._is_draining = True
+        await self._all_ended(patience_s)
+        for running in self._running.values():
+            running.stop()
+        await self._all_ended(_STOPPING_S)
+        await self.writer.write()
+
+    async def _all_ended(self, patience_s: float) -> None:
         with anyio.move_on_after(patience_s):
             for running in list(self._running.values()):
                 await running.ended.wait()
-        for running in list(self._running.values()):
-            self._stop(running)
-        with anyio.move_on_after(15):
-            for running in list(self._running.values()):
-                await running.ended.wait()
-        await self.writer.write()
 
     @property
     def is_draining(self) -> bool:
@@ -177,25 +158,12 @@ class TurnEngine:
         """
         self._check_open()
         begun = time.perf_counter()
-        wait_s = self._config.lock_timeout_s if patience_s is None else patience_s
-        give_up_at = anyio.current_time() + wait_s
-        while True:
-            try:
-                async with self.database.unit(tenant_id) as unit:
-                    ask = await prepare(unit)
-                    stored = await self._opener.store(unit, ask)
-                break
-            except SessionOccupied as busy:
-                if anyio.current_time() >= give_up_at:
-                    message = "Another answer is being generated for this session."
-                    raise SessionBusy(message, retry_after_s=1 if patience_s is None else 0.5) from None
-                await self.wakeups.wait(f"session:{busy.session_id}", 0.25)
-        if stored.created_at is None:
-            known = self.local(ask.tenant_id, stored.turn_id)
-            if known is not None:
-                known.retry_count = ask.recognition.retry_count
-            return stored.turn_id, ask
-        self._begin(stored, ask, stored.created_at, begun)
+        wait_s, retry_after_s = (self._config.lock_timeout_s, 1.0) if patience_s is None else (patience_s, 0.5)
+        stored, ask = await self._opener.store_prepared(tenant_id, prepare, wait_s=wait_s, retry_after_s=retry_after_s)
+        if isinstance(stored, Stored):
+            self._begin(stored, ask, begun)
+        elif (running := self.local(ask.tenant_id, stored.turn_id)) is not None:
+            running.retry_count = ask.recognition.retry_count
         return stored.turn_id, ask
 
     async def open_known(self, ask: Ask) -> TurnId | None:
@@ -211,24 +179,29 @@ class TurnEngine:
         self._check_open()
         begun = time.perf_counter()
         stored = await self._opener.store_known(ask)
-        if stored is None or stored.created_at is None:
+        if stored is None:
             return None
-        self._begin(stored, ask, stored.created_at, begun)
+        self._begin(stored, ask, begun)
         return stored.turn_id
 
     def _check_open(self) -> None:
         if self._tasks is None or self._is_draining:
             raise Unavailable("The service is shutting down; please try again.", retry_after_s=1)
 
-    def _begin(self, stored: Stored, ask: Ask, created_at: datetime, begun: float) -> None:
-        """Let a stored question be answered."""
+    def _begin(self, stored: Stored, ask: Ask, begun: float) -> None:
+        """Let a stored question be answered; it was asked at `begun` of the performance counter."""
         assert self._tasks is not None  # noqa: S101 (`_check_open`)
         turn_id = stored.turn_id
         turn_log = TurnLog(ask.tenant_id, turn_id, fence=1)
         draft = Draft(turn_log, self.writer)
         draft.timings_ms["open"] = (time.perf_counter() - begun) * 1000
-        running = RunningTurn(ask=ask, log=turn_log, draft=draft, created_s=created_at.timestamp())
-        running.retry_count = ask.recognition.retry_count
+        running = RunningTurn(
+            ask=ask,
+            log=turn_log,
+            draft=draft,
+            created_s=stored.created_at.timestamp(),
+            retry_count=ask.recognition.retry_count,
+        )
         self._running[turn_id] = running
         started = TurnStarted(
             turn_id=turn_id,
@@ -266,58 +239,28 @@ class TurnEngine:
         return Outcome(TurnState.FAILED, UpstreamTimeout(_TIMED_OUT))
 
     async def _end(self, turn_id: TurnId, running: RunningTurn, outcome: Outcome) -> None:
-        draft, ask = running.draft, running.ask
         running.failure = outcome.error
-        closing: Closing | None = None
         try:
-            await settle(draft, self._counter)
-            ending = ending_of(outcome, draft)
-            pending = await self.writer.take(running.log)
-            duration_s = ending.ended_s - running.created_s
-            closing = Closing(
-                tenant_id=ask.tenant_id,
-                turn_id=turn_id,
-                fence=running.log.fence,
-                session_id=session_of(ask),
-                chat_id=ask.chat.id or None,
-                key_id=ask.key_id,
-                ending=ending,
-                pending=pending,
-                number=len(running.log.events) + 1,
-                reasoning=draft.reasoning,
-                references=draft.references,
-                reference_total=draft.reference_total,
-                calls=draft.calls,
-                timings_ms=draft.timings_ms,
-                duration_s=duration_s,
-                tool_calls=draft.tool_calls,
-            )
-            await close(self.database, closing)
-            await self._release(ask, turn_id)  # whoever hears of the end may ask again at once
-            running.log.append([ending])
-        except TurnLost:
-            log.warning("turn_lost", turn=turn_id)
-            await self._release(ask, turn_id)
-        except CloseFailed:
-            log.error("turn_not_closed_yet", turn=turn_id)
-            await self._release(ask, turn_id)
-            if closing is not None:
-                self._unclosed[turn_id] = closing
-        except Exception as error:
-            log.error("turn_close_broke", turn=turn_id, exc_info=error)
-            await self._release(ask, turn_id)
+            await self._endings.store(running, outcome)
         finally:
             running.log.seal()
             del self._running[turn_id]
             running.ended.set()
-            self.wakeups.wake(f"session:{session_of(ask)}")
-            self.writer.note_written(turn_id)
-        self._observer.turn_ended(turn_id, ask, outcome.state, draft)
+            self._tell_end(turn_id, session_of(running.ask))
+        self._observer.turn_ended(turn_id, running.ask, outcome.state, running.draft)
 
-    async def _release(self, ask: Ask, turn_id: TurnId) -> None:
-        """Give back what the turn had reserved of a quota; its cost is on the ledger now."""
-        if ask.quota is not None:
-            await self.quotas.release(ask.tenant_id, turn_id)
+    async def close_unclosed(self) -> None:
+        """Store the ends of turns that could not be stored when they came, Postgres having been away for long."""
+        await self.quotas.release_left()
+        for closing in self._endings.left():
+            await self._endings.store_left(closing)
+            self._tell_end(closing.turn_id, closing.session_id)
+
+    def _tell_end(self, turn_id: TurnId, session_id: SessionId | None) -> None:
+        """Wake who waits for a turn or its session, here and on other processes."""
+        self.wakeups.wake(turn_id)
+        self.wakeups.wake(session_name(session_id))
+        self.writer.note_written(turn_id)
 
     # --- following and stopping ----------------------------------------------------------------------------------
 
@@ -328,20 +271,7 @@ class TurnEngine:
 
     def drives(self, turn_id: TurnId) -> bool:
         """Say whether this process will yet end the turn."""
-        return turn_id in self._running or turn_id in self._unclosed
-
-    async def close_unclosed(self) -> None:
-        """Store the ends of turns that could not be stored when they came, Postgres having been away for long."""
-        await self.quotas.release_left()
-        for turn_id, closing in list(self._unclosed.items()):
-            try:
-                await close_once(self.database, closing)
-            except TurnLost:
-                log.warning("turn_lost", turn=turn_id)
-            del self._unclosed[turn_id]
-            self.wakeups.wake(turn_id)
-            self.wakeups.wake(f"session:{closing.session_id}")
-            self.writer.note_written(turn_id)
+        return turn_id in self._running or self._endings.holds(turn_id)
 
     async def begun(self, tenant_id: TenantId, turn_id: TurnId, budget_s: float) -> ParleyError | Failed | None:
         """Wait up to `budget_s` for the first piece or the end (openai.md 1.9).
@@ -398,7 +328,7 @@ class TurnEngine:
         """
         running = self.local(tenant_id, turn_id)
         if running is not None:
-            self._stop(running)
+            running.stop()
             return
         async with self.database.unit(tenant_id) as unit:
             if await unit.turns.request_stop(turn_id):
@@ -410,11 +340,7 @@ class TurnEngine:
         """Stop a turn if this process drives it; who asked was checked where it was asked."""
         running = self._running.get(turn_id)
         if running is not None:
-            self._stop(running)
-
-    def _stop(self, running: RunningTurn) -> None:
-        running.is_stopping = True
-        running.scope.cancel()
+            running.stop()
 
     def delivered(self, ask: Recognition, tenant_id: TenantId, turn_id: TurnId) -> None:
         """Note that an answer left whole for a caller who may ask for it again; others need no note."""
@@ -428,22 +354,11 @@ class TurnEngine:
     def follower_left(self, running: RunningTurn) -> None:
         """Count a follower out; a turn that nobody may ask for again is stopped when the last one leaves."""
         running.followers -= 1
-        if running.followers == 0 and not running.log.is_sealed and running.ask.on_disconnect == "stop":
-            tasks = self._tasks
-            if tasks is not None:
-                tasks.start_soon(self._stop_abandoned, running)
-
-    async def _stop_abandoned(self, running: RunningTurn) -> None:
-        await anyio.sleep(_patience_s(running.retry_count))
-        if running.followers == 0:
-            self._stop(running)
+        if running.is_abandoned and self._tasks is not None:
+            self._tasks.start_soon(_stop_abandoned, running)
 
 
-def _patience_s(retry_count: int | None) -> float:
-    """How long an abandoned turn is kept for the same client's automatic retry, in seconds (openai.md 1.7).
-
-    A stock client backs off 0.5 s, then 1 s, and gives up after its second retry.
-    """
-    if retry_count is None or retry_count >= 2:
-        return 0.0
-    return (0.8, 1.3)[retry_count]
+async def _stop_abandoned(running: RunningTurn) -> None:
+    await anyio.sleep(running.patience_s)
+    if running.followers == 0:
+        running.stop()

@@ -4,6 +4,8 @@ from collections import defaultdict
 
 import anyio
 
+from app.domain.ids import SessionId
+
 
 class Wakeups:
     """Events by name; a name is forgotten when nobody waits for it."""
@@ -28,3 +30,8 @@ class Wakeups:
                 self._waiting[name].discard(event)
                 if not self._waiting[name]:
                     del self._waiting[name]
+
+
+def session_name(session_id: SessionId | None) -> str:
+    """Return the name under which to wait for a session to be free."""
+    return f"session:{session_id}"

@@ -3,15 +3,20 @@
 import io
 import zipfile
 import zlib
+from functools import partial
 
 from app.domain.documents import ParseFailed
 from app.ingest.caps import ArchiveCaps
+
+_AT_ONCE = 1024 * 1024
+_PACKINGS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})  # others unpack a piece to any size at once
 
 
 class Parts:
     """The parts of a zipped document, by name; checked when made: no zip bomb, no path tricks, `must_hold` is there.
 
-    A part never unpacks to more than the directory says, so the caps on the directory hold for the reading too.
+    A part is unpacked a MiB at a time and never to more than the directory says, so the caps on the directory hold for
+    the reading too.
 
     Raises:
         ParseFailed: it is not what its name says, or unpacks to more than `caps` allows.
@@ -40,7 +45,8 @@ class Parts:
             ParseFailed: it is missing or damaged.
         """
         try:
-            return self._archive.read(name)
+            with self._archive.open(name) as part:
+                return b"".join(iter(partial(part.read, _AT_ONCE), b""))
         except (
             zipfile.BadZipFile, zlib.error, OSError, ValueError, KeyError, NotImplementedError, EOFError, RuntimeError,
         ) as error:  # fmt: skip
@@ -68,5 +74,7 @@ def _check(entries: list[zipfile.ZipInfo], packed_bytes: int, filename: str, cap
         name = entry.filename.replace("\\", "/")
         if name.startswith("/") or ".." in name.split("/") or name[1:2] == ":":
             raise ParseFailed(f"{filename} holds a part with an unsafe name.")
+        if entry.compress_type not in _PACKINGS:
+            raise ParseFailed(f"{filename} is packed in a way that office programs and books do not use.")
         if entry.flag_bits & 0x1:
             raise ParseFailed(f"{filename} is protected by a password. Remove the protection and upload it again.")

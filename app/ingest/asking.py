@@ -3,16 +3,24 @@
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import orjson
 
 from app.domain.ids import TenantId
 from app.domain.models import ChatMessage, GenerationOptions
 from app.domain.retrieval import ModelCall
+from app.ingest.charging import charge
 from app.llm.asking import ask_text
 from app.llm.base import ChatModel
 from repositories.unit_of_work import Database
+
+Prompt = tuple[list[ChatMessage], GenerationOptions]
+"""What is asked, and how it is to be answered."""
+
+_THINKING = 1024  # tokens that a model may think
+_SMALL_CONTEXT = 4096  # tokens; models with less do not think
+_CONTEXT = 8192  # tokens, where the catalogue does not say
 
 
 class Asker:
@@ -52,17 +60,22 @@ class Asker:
         answer: str | None = None
         deadline_s = asyncio.get_running_loop().time() + self._timeout_s
         try:
-            heard = await ask_text(
+            said = await ask_text(
                 self._model, messages, options, purpose=self._purpose, calls=calls, deadline_s=deadline_s
             )
-            answer = heard.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()  # Postgres keeps neither
+            answer = said.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()  # Postgres keeps neither
             return answer
         finally:
             if calls:
-                async with self._database.unit(self._tenant_id) as unit:
-                    await unit.usage.add(calls)
-                    if answer is not None:
-                        await unit.model_answers.keep(key, answer)
+                heard = {key: answer} if answer is not None else None
+                await charge(self._database, self._tenant_id, calls, kept=heard)
+
+    async def ask_with_room(self, prompt: Prompt) -> str:
+        """As `ask`, with room for a model to think before it answers, if its window is not a small one."""
+        messages, options = prompt
+        if (self.context_tokens or _CONTEXT) > _SMALL_CONTEXT and options.max_tokens is not None:
+            options = replace(options, max_tokens=options.max_tokens + _THINKING)
+        return await self.ask(messages, options)
 
     def _key(self, messages: Sequence[ChatMessage], options: GenerationOptions) -> bytes:
         asked = {

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import anyio
@@ -171,18 +171,19 @@ class BlobStore:
                     continue
 
     @asynccontextmanager
-    async def as_file(self, key: str) -> AsyncGenerator[Path, None]:
-        """Lend a private local copy of the blob, for a parser that wants a path; removed at the end.
+    async def as_file(self, key: str) -> AsyncGenerator[IO[bytes], None]:
+        """Lend a private local copy of the blob, open at its beginning. It has no name: whatever ends this process,
+        nothing of it stays.
 
         Raises:
             BlobMissing: there is none.
         """
-        with tempfile.TemporaryDirectory(prefix="parley-") as folder:
-            path = Path(folder) / "blob"
-            async with await anyio.open_file(path, "wb") as file:
-                async for piece in self.stream(key):
-                    await file.write(piece)
-            yield path
+        with tempfile.TemporaryFile() as file:
+            copy = anyio.wrap_file(file)
+            async for piece in self.stream(key):
+                await copy.write(piece)
+            await copy.seek(0)
+            yield file
 
 
 def _checked(key: str) -> str:

@@ -24,7 +24,16 @@ from app.domain.documents import OutlineSection, Position, RawChunk
 from app.ingest.cutting import CountTokens
 from app.ingest.pieces import MAX_CHUNK_TOKENS, NaiveConfig, Piece, PieceCutter
 
-__all__ = ["MAX_CHUNK_TOKENS", "Draft", "NaiveConfig", "chunk_id", "chunk_naive", "draft_naive", "number_drafts"]
+__all__ = [
+    "MAX_CHUNK_TOKENS",
+    "Draft",
+    "NaiveConfig",
+    "chunk_id",
+    "chunk_naive",
+    "distinct_chunks",
+    "draft_naive",
+    "number_drafts",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,19 @@ class Draft:
 def chunk_id(content: str, document_id: str) -> str:
     """Return 16 hex digits of xxh64 over content and document id (knowledge.md 5.1)."""
     return xxhash.xxh64((content + document_id).encode("utf-8", "replace")).hexdigest()
+
+
+def distinct_chunks(chunks: Sequence[RawChunk], document_id: str) -> list[RawChunk]:
+    """Return the chunks that hold anything, in order. Those of the same text are one, the first; those that are only a
+    picture are told apart by it.
+    """
+    found: dict[str, RawChunk] = {}
+    for chunk in chunks:
+        has_text = bool(chunk.content.strip())
+        if has_text or chunk.picture is not None:
+            key = chunk_id(chunk.content, document_id) if has_text else f"picture {chunk.picture}"
+            found.setdefault(key, chunk)
+    return sorted(found.values(), key=lambda chunk: chunk.ordinal)
 
 
 def chunk_naive(sections: Sequence[OutlineSection], config: NaiveConfig, count: CountTokens) -> list[RawChunk]:

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 CountTokens = Callable[[str], int]
 """Number of tokens in a text."""
 
-_SENTENCE = re.compile(
-    r"[^.!?。！？；\n]*(?:[.!?。！？；]+[\"'”’)\]]*(?=\s|[^\x00-\u02ff]|$)\s*|[.!?。！？；]|\n\s*|$)"
-)
+# Nothing is given back (`*+`): a run of dots, or of blanks, as long as a file is read once.
+_SENTENCE = re.compile(r"[^.!?。！？；\n]*+(?:[.!?。！？；]++(?:[\"'”’)\]]*+(?=\s|[^\x00-\u02ff]|$)\s*+)?|\n\s*+|$)")
 _WORD = re.compile(r"\s*+\S+|\s+")  # the second alternative keeps long white space linear
 _SCAN = 4000  # characters looked at together: counting is not linear for every tokenizer
 

@@ -7,7 +7,6 @@ work is written so that doing it again changes nothing.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import structlog
@@ -15,7 +14,7 @@ import structlog
 from app.domain.datasets import ClaimedJob, Dataset, LeaseLost
 from app.domain.errors import Invalid, Missing, ParleyError
 from app.domain.ids import DatasetId
-from app.ingest.retrying import ABANDONED, RetryConfig
+from app.ingest.retrying import RetryConfig, Retrying, log_line
 from repositories.unit_of_work import Database
 
 log = structlog.get_logger()
@@ -61,7 +60,7 @@ class DatasetJobs:
     ) -> None:
         self._database = database
         self._work = work
-        self._retry = retry or RetryConfig()
+        self._retrying = Retrying(database, retry or RetryConfig())
         self._may_be_deleted = may_be_deleted
 
     async def run(self, job: ClaimedJob) -> None:
@@ -71,8 +70,7 @@ class DatasetJobs:
             LeaseLost: somebody else has it, or it was cancelled; nothing more was written.
         """
         started = time.monotonic()
-        if job.attempts > self._retry.attempts:
-            await self._give_up(job, "Its worker ended again and again.")
+        if await self._retrying.is_worn_out(job):
             return
         run = await self._begin(job)
         if run is None:
@@ -82,13 +80,13 @@ class DatasetJobs:
             await self._finish(job, f"{last} Task done ({time.monotonic() - started:.2f}s)")
         except (Invalid, Missing) as error:
             log.info("dataset_job_failed", job=job.id, kind=job.kind)
-            await self._fail(job, error.message)
+            await self._retrying.fail(job, error.message)
         except LeaseLost:
             raise
         except Exception as error:
             log.warning("dataset_job_failed", job=job.id, kind=job.kind, attempt=job.attempts, exc_info=error)
             reason = error.message if isinstance(error, ParleyError) else "Something went wrong."
-            await self._retry_later(job, reason)
+            await self._retrying.later(job, reason)
         else:
             log.info("dataset_job_done", job=job.id, kind=job.kind)
 
@@ -107,32 +105,3 @@ class DatasetJobs:
         async with self._database.unit(job.tenant_id) as unit:
             await unit.jobs.report(job, progress=1.0, line=log_line(line))
             await unit.jobs.end(job, state="done")
-
-    async def _fail(self, job: ClaimedJob, reason: str) -> None:
-        async with self._database.unit(job.tenant_id) as unit:
-            await unit.jobs.report(job, progress=-1.0, line=log_line(f"[ERROR]{reason}"))
-            await unit.jobs.end(job, state="failed", error=reason)
-
-    async def _retry_later(self, job: ClaimedJob, reason: str) -> None:
-        if job.attempts >= self._retry.attempts:
-            await self._give_up(job, reason)
-            return
-        delay_s = self._retry.backoff_s * 2 ** (job.attempts - 1)
-        async with self._database.unit(job.tenant_id) as unit:
-            await unit.jobs.report(job, progress=0.0, line=log_line(f"{reason} Trying again in {delay_s:g}s."))
-            await unit.jobs.give_back(job, delay_s=delay_s, error=reason)
-
-    async def _give_up(self, job: ClaimedJob, reason: str) -> None:
-        """Fail, or rest and begin again where nothing may stay undone."""
-        rest_s = self._retry.rest_s
-        if rest_s is None:
-            await self._fail(job, f"{reason} {ABANDONED.format(self._retry.attempts)}")
-            return
-        async with self._database.unit(job.tenant_id) as unit:
-            await unit.jobs.report(job, progress=0.0, line=log_line(f"{reason} Beginning again in {rest_s:g}s."))
-            await unit.jobs.give_back(job, delay_s=rest_s, error=reason, is_fresh=True)
-
-
-def log_line(text: str) -> str:
-    """Return a line of a log: the time of day in UTC, then `text`."""
-    return f"{datetime.now(UTC):%H:%M:%S} {text}"

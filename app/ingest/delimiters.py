@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 _QUOTED = re.compile(r"`([^`]+)`")
 _ESCAPE = re.compile(r"\\([ntr\\])")
+_MOST_QUOTED = 100  # configs of documents are not validated, and every one is looked for at every place
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 
@@ -25,8 +26,10 @@ class Delimiters:
 
 
 def parse_delimiters(written: str) -> Delimiters:
-    """Read a delimiter string; `\\n \\t \\r \\\\` typed as two characters mean the one."""
-    quoted = {_unescape(found) for found in _QUOTED.findall(written)}
+    """Read a delimiter string; `\\n \\t \\r \\\\` typed as two characters mean the one. Of more than a hundred quoted
+    ones the first count.
+    """
+    quoted = {_unescape(found) for found in _QUOTED.findall(written)[:_MOST_QUOTED]}
     single = set(_unescape(_QUOTED.sub("", written)))
     return Delimiters(
         quoted=tuple(sorted(quoted, key=lambda text: (-len(text), text))),

@@ -10,6 +10,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+import anyio.to_thread
+
 from app.domain.models import Usage
 from app.domain.retrieval import ModelCall
 from app.llm.base import EmbeddingModel, TokenCounter
@@ -47,6 +49,30 @@ def blend(name: Sequence[float], content: Sequence[float], share: float) -> list
     mixed = [share * a + (1 - share) * b for a, b in zip(name, content, strict=True)]
     length = math.hypot(*mixed)
     return [value / length for value in mixed] if length else list(content)
+
+
+def _blended(name: Sequence[float], vectors: Sequence[Sequence[float]], share: float) -> list[list[float]]:
+    return [blend(name, vector, share) for vector in vectors]
+
+
+async def embedded(
+    model: EmbeddingModel, texts: Sequence[str], *, purpose: str, timeout_s: float
+) -> tuple[list[list[float]], ModelCall]:
+    """Return the model's vectors of `texts`, and what the ledger is to say of the one call.
+
+    Raises:
+        UpstreamFailed: the model could not answer.
+    """
+    started = time.monotonic()
+    found = await model.embed(texts, deadline_s=asyncio.get_running_loop().time() + timeout_s)
+    return found.vectors, ModelCall(
+        kind="embedding",
+        purpose=purpose,
+        model=found.model,
+        provider=found.provider,
+        usage=found.usage,
+        duration_ms=(time.monotonic() - started) * 1000,
+    )
 
 
 class ChunkEmbedder:
@@ -92,8 +118,9 @@ class ChunkEmbedder:
         name, *_ = await self.vectors([file_name])
         vectors: list[list[float]] = []
         for start in range(0, len(texts), self._batch):
-            found = await self.vectors([self._shortened(text) for text in texts[start : start + self._batch]])
-            vectors += [blend(name, vector, share) for vector in found]
+            batch = await anyio.to_thread.run_sync(self._shortened, texts[start : start + self._batch])
+            found = await self.vectors(batch)
+            vectors += await anyio.to_thread.run_sync(_blended, name, found, share)
             if on_batch is not None:
                 await on_batch(len(vectors))
         return vectors
@@ -104,22 +131,14 @@ class ChunkEmbedder:
         Raises:
             UpstreamFailed: the model could not answer.
         """
-        started = time.monotonic()
-        deadline_s = asyncio.get_running_loop().time() + self._timeout_s
-        found = await self._model.embed(texts, deadline_s=deadline_s)
-        self._calls.append(
-            ModelCall(
-                kind="embedding",
-                purpose="ingest",
-                model=found.model,
-                provider=found.provider,
-                usage=found.usage,
-                duration_ms=(time.monotonic() - started) * 1000,
-            )
-        )
-        return found.vectors
+        vectors, call = await embedded(self._model, texts, purpose="ingest", timeout_s=self._timeout_s)
+        self._calls.append(call)
+        return vectors
 
-    def _shortened(self, text: str) -> str:
+    def _shortened(self, texts: Sequence[str]) -> list[str]:
+        return [self._cut(text) for text in texts]
+
+    def _cut(self, text: str) -> str:
         if self._tokens is None or len(text) <= self._most_tokens:  # no token is shorter than a character
             return text
         text = text[: self._most_tokens * _LONGEST_TOKEN]

@@ -5,12 +5,17 @@ The seam only: the real enrichers live in modules of their own and are handed to
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, TypeVar
+
+import anyio
 
 from app.domain.contents import ContentsEntry
 from app.domain.datasets import Document, NewChunk
-from app.domain.documents import Picture, RawChunk
-from app.domain.retrieval import ModelCall
+from app.domain.documents import ParsedDocument, Picture, RawChunk
+
+T = TypeVar("T")
+R = TypeVar("R")
+_REPORTS = 10  # of one step at most
 
 Report = Callable[[float, str], Awaitable[None]]
 """Told how far it is (0 to 1) and a line for the document's log."""
@@ -30,16 +35,33 @@ class EnrichedChunk:
     tag_weights: Mapping[str, float] = field(default_factory=dict[str, float])
     picture: Picture | None = None
 
+    @classmethod
+    def of(cls, raw: RawChunk, pictures: Sequence[Picture]) -> Self:
+        """Return a chunk of a document that has these pictures, as its method made it."""
+        at = raw.picture
+        return cls(
+            raw=raw,
+            important_keywords=raw.important_keywords,
+            questions=raw.questions,
+            picture=pictures[at] if at is not None and at < len(pictures) else None,
+        )
+
 
 class Enricher(Protocol):
     """Adds to chunks what the document's parser config asks for."""
 
-    async def enrich(
-        self, document: Document, chunks: list[EnrichedChunk], *, report: Report, calls: list[ModelCall]
-    ) -> list[EnrichedChunk]:
+    def reads_pages(self, document: Document) -> bool:
+        """Tell whether a model is to read the document page by page (`read`): then its pages are to be drawn."""
+        ...
+
+    async def read(self, document: Document, parsed: ParsedDocument, *, report: Report) -> ParsedDocument:
+        """Return the document as a model reads its pages, if one is to; else as it is. Raises as `enrich`."""
+        ...
+
+    async def enrich(self, document: Document, chunks: list[EnrichedChunk], *, report: Report) -> list[EnrichedChunk]:
         """Return the chunks in the same order, some with more in them; contents may change, chunks may not vanish.
 
-        `report` takes the share of the enrichment that is done. Model calls are added to `calls` as they are made.
+        `report` takes the share of the enrichment that is done. What models are asked, the enricher charges.
 
         Raises:
             UpstreamFailed: a model could not answer.
@@ -63,8 +85,39 @@ class Enricher(Protocol):
         ...
 
 
+def told(work: Callable[[T], Awaitable[R]], doing: str, total: int, report: Report) -> Callable[[T], Awaitable[R]]:
+    """Return `work` that reports how much of it is done, ten times in all at most and one report at a time."""
+    done = 0
+    turn = anyio.Lock()
+
+    async def telling(item: T) -> R:
+        nonlocal done
+        result = await work(item)
+        async with turn:
+            done += 1
+            if done * _REPORTS // total > (done - 1) * _REPORTS // total:
+                await report(done / total, f"{doing}: {done} of {total}.")
+        return result
+
+    return telling
+
+
 class PlainEnricher:
     """Adds nothing."""
+
+    def reads_pages(self, document: Document) -> bool:  # noqa: ARG002
+        """Never."""
+        return False
+
+    async def read(
+        self,
+        document: Document,  # noqa: ARG002
+        parsed: ParsedDocument,
+        *,
+        report: Report,  # noqa: ARG002
+    ) -> ParsedDocument:
+        """Return the document as it is."""
+        return parsed
 
     async def enrich(
         self,
@@ -72,7 +125,6 @@ class PlainEnricher:
         chunks: list[EnrichedChunk],
         *,
         report: Report,  # noqa: ARG002
-        calls: list[ModelCall],  # noqa: ARG002
     ) -> list[EnrichedChunk]:
         """Return the chunks as they are."""
         return chunks

@@ -191,7 +191,7 @@ class _Reader(HTMLParser):
         mark = "-" if number is None else f"{number}."
         if number is not None:
             self._lists[-1] = number + 1
-        indent = "  " * (len(self._lists) - 1)
+        indent = "  " * min(len(self._lists) - 1, 20)  # deeper lists are made to be deep
         self._items.append(f"{indent}{mark} " + text.replace("\n", f"\n{indent}  "))
 
     def _emit_list(self) -> None:

@@ -10,12 +10,11 @@ import structlog
 
 from app.domain.datasets import ClaimedJob, Document, LeaseLost, RunState, StoredSection
 from app.domain.documents import ParseFailed
-from app.domain.errors import ParleyError
+from app.domain.errors import Conflict, ParleyError
 from app.domain.ids import DatasetId, DocumentId
-from app.domain.retrieval import ModelCall
-from app.ingest.dataset_jobs import log_line
-from app.ingest.pipeline import Built, Pipeline, gathered
-from app.ingest.retrying import ABANDONED, RetryConfig
+from app.ingest.charging import Tab
+from app.ingest.pipeline import Built, Pipeline
+from app.ingest.retrying import ABANDONED, RetryConfig, log_line
 from app.llm.base import EmbeddingModel
 from app.llm.catalogue import ModelCatalogue, ModelUnknown, ModelUnusable
 from repositories.unit_of_work import Database
@@ -55,25 +54,31 @@ class ParseJobs:
             LeaseLost: somebody else has the job, or it was cancelled; nothing more was written.
         """
         started = time.monotonic()
-        calls: list[ModelCall] = []
+        tab = Tab(self._database, job.tenant_id)
         if job.attempts > self._retry.attempts:
-            await self._fail(job, ABANDONED.format(self._retry.attempts), calls)
+            await self._fail(job, ABANDONED.format(self._retry.attempts), tab)
             return
         work = await self._begin(job)
         if work is None:
             return
         try:
-            built = await self._build(job, work, calls)
-            await self._finish(job, work, built, calls, started)
+            await self._do(job, work, tab, started)
+        finally:
+            await tab.settle()
+
+    async def _do(self, job: ClaimedJob, work: _Work, tab: Tab, started: float) -> None:
+        try:
+            built = await self._build(job, work, tab)
+            await self._finish(job, work, built, tab, started)
         except (ParseFailed, ModelUnknown, ModelUnusable) as error:
             log.info("document_failed", document=work.document.id)
-            await self._fail(job, error.message, calls)
+            await self._fail(job, error.message, tab)
         except LeaseLost:
             raise
         except Exception as error:
             log.warning("parse_job_failed", job=job.id, attempt=job.attempts, exc_info=error)
             reason = error.message if isinstance(error, ParleyError) else "Something went wrong while parsing."
-            await self._retry_later(job, work, reason, calls)
+            await self._retry_later(job, work, reason, tab)
         else:
             log.info("document_parsed", document=work.document.id, chunks=len(built.chunks))
 
@@ -87,10 +92,10 @@ class ParseJobs:
             if document is None or document.run is not RunState.RUNNING:
                 await unit.jobs.end(job, state="done")
                 return None
-            await unit.jobs.hold(job)
             dataset = await unit.datasets.get(document.dataset_id)
             if dataset is None:
-                return None
+                raise LeaseLost(job.id)  # it was deleted this moment, and the job cancelled with it
+            await unit.jobs.hold(job)
             return _Work(
                 document=document,
                 dataset_id=dataset.id,
@@ -99,9 +104,9 @@ class ParseJobs:
                 old_sections=await unit.sections.of_document(document_id),
             )
 
-    async def _build(self, job: ClaimedJob, work: _Work, calls: list[ModelCall]) -> Built:
+    async def _build(self, job: ClaimedJob, work: _Work, tab: Tab) -> Built:
         async def report(progress: float, text: str) -> None:
-            async with self._database.unit(job.tenant_id) as unit:
+            async with tab.unit() as unit:
                 await unit.documents.report(work.document.id, progress=progress, line=log_line(text))
                 await unit.jobs.hold(job)
 
@@ -111,18 +116,18 @@ class ParseJobs:
             model,
             old_sections=work.old_sections,
             report=report,
-            calls=calls,
+            calls=tab.calls,
             language=work.language,
         )
 
-    async def _finish(self, job: ClaimedJob, work: _Work, built: Built, calls: list[ModelCall], started: float) -> None:
+    async def _finish(self, job: ClaimedJob, work: _Work, built: Built, tab: Tab, started: float) -> None:
         """Store everything in one transaction: readers see all of it or nothing.
 
         The document is held from the start, as whoever writes chunks of it does; its job, whose lease is renewed
         meanwhile, only at the end.
         """
         document = work.document
-        async with self._database.unit(job.tenant_id) as unit:
+        async with tab.unit() as unit:
             locked = await unit.documents.lock(work.dataset_id, [document.id])
             if document.id not in locked:
                 raise LeaseLost(job.id)
@@ -149,24 +154,24 @@ class ParseJobs:
                 raise LeaseLost(job.id)
             await unit.jobs.end(job, state="done")
             await unit.datasets.add_counts(work.dataset_id, chunks=chunks, tokens=tokens)
+            dataset = await unit.datasets.get(work.dataset_id)  # kept from others by its new counts
+            if dataset is None or dataset.embedding_model != work.embedding_model:
+                raise Conflict("The embedding model of the dataset was changed meanwhile.")
             if built.field_map:
                 await unit.datasets.add_fields(work.dataset_id, built.field_map)
-            await unit.usage.add(gathered(calls))
 
-    async def _fail(self, job: ClaimedJob, reason: str, calls: list[ModelCall]) -> None:
-        async with self._database.unit(job.tenant_id) as unit:
+    async def _fail(self, job: ClaimedJob, reason: str, tab: Tab) -> None:
+        async with tab.unit() as unit:
             line = log_line(f"[ERROR]{reason}")
             await unit.documents.end(DocumentId(job.subject_id), run=RunState.FAIL, progress=-1.0, line=line)
             await unit.jobs.end(job, state="failed", error=reason)
-            await unit.usage.add(gathered(calls))
 
-    async def _retry_later(self, job: ClaimedJob, work: _Work, reason: str, calls: list[ModelCall]) -> None:
+    async def _retry_later(self, job: ClaimedJob, work: _Work, reason: str, tab: Tab) -> None:
         if job.attempts >= self._retry.attempts:
-            await self._fail(job, f"{reason}\n{log_line('[ERROR]' + ABANDONED.format(self._retry.attempts))}", calls)
+            await self._fail(job, f"{reason}\n{log_line('[ERROR]' + ABANDONED.format(self._retry.attempts))}", tab)
             return
-        delay_s = self._retry.backoff_s * 2 ** (job.attempts - 1)
-        async with self._database.unit(job.tenant_id) as unit:
+        delay_s = self._retry.delay_s(job.attempts)
+        async with tab.unit() as unit:
             line = log_line(f"{reason} Trying again in {delay_s:g}s.")
             await unit.documents.report(work.document.id, progress=0.01, line=line)
             await unit.jobs.give_back(job, delay_s=delay_s, error=reason)
-            await unit.usage.add(gathered(calls))

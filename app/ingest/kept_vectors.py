@@ -1,14 +1,13 @@
 """Vectors of texts in background jobs: made once, kept beside the answers of models, charged as they are made."""
 
-import asyncio
 import hashlib
-import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import orjson
 
 from app.domain.ids import TenantId
-from app.domain.retrieval import ModelCall
+from app.ingest.charging import charge
+from app.ingest.embedding import embedded
 from app.llm.base import EmbeddingModel
 from repositories.unit_of_work import Database
 
@@ -27,41 +26,38 @@ class KeptVectors:
         self._purpose = purpose
         self._timeout_s = timeout_s
 
-    async def of(self, texts: Sequence[str]) -> list[list[float]]:
+    async def of(
+        self, texts: Sequence[str], *, on_batch: Callable[[int, int], Awaitable[None]] | None = None
+    ) -> list[list[float]]:
         """Return one vector per text, in order, L2-normalised.
+
+        `on_batch` is told after each batch how many of how many texts are done.
 
         Raises:
             UpstreamFailed: the model could not answer; what was made before is kept.
         """
         keys = {text: self._key(text) for text in texts}
         found: dict[str, list[float]] = {}
-        async with self._database.unit(self._tenant_id) as unit:
-            for text, key in keys.items():
-                kept = await unit.model_answers.find(key)
-                if kept is not None:
-                    found[text] = orjson.loads(kept)
-        missing = [text for text in keys if text not in found]
-        for start in range(0, len(missing), _BATCH):
-            batch = missing[start : start + _BATCH]
-            found |= dict(zip(batch, await self._make(batch, keys), strict=True))
+        wanted = list(keys)
+        for start in range(0, len(wanted), _BATCH):
+            batch = wanted[start : start + _BATCH]
+            found |= await self._found(batch, keys)
+            if missing := [text for text in batch if text not in found]:
+                found |= dict(zip(missing, await self._make(missing, keys), strict=True))
+            if on_batch is not None:
+                await on_batch(min(start + _BATCH, len(wanted)), len(wanted))
         return [found[text] for text in texts]
 
-    async def _make(self, texts: Sequence[str], keys: dict[str, bytes]) -> list[list[float]]:
-        started = time.monotonic()
-        made = await self._model.embed(texts, deadline_s=asyncio.get_running_loop().time() + self._timeout_s)
-        call = ModelCall(
-            kind="embedding",
-            purpose=self._purpose,
-            model=made.model,
-            provider=made.provider,
-            usage=made.usage,
-            duration_ms=(time.monotonic() - started) * 1000,
-        )
+    async def _found(self, texts: Sequence[str], keys: Mapping[str, bytes]) -> dict[str, list[float]]:
         async with self._database.unit(self._tenant_id) as unit:
-            await unit.usage.add([call])
-            for text, vector in zip(texts, made.vectors, strict=True):
-                await unit.model_answers.keep(keys[text], orjson.dumps(vector).decode())
-        return made.vectors
+            kept = await unit.model_answers.find_many([keys[text] for text in texts])
+        return {text: orjson.loads(kept[keys[text]]) for text in texts if keys[text] in kept}
+
+    async def _make(self, texts: Sequence[str], keys: Mapping[str, bytes]) -> list[list[float]]:
+        vectors, call = await embedded(self._model, texts, purpose=self._purpose, timeout_s=self._timeout_s)
+        kept = {keys[text]: orjson.dumps(vector).decode() for text, vector in zip(texts, vectors, strict=True)}
+        await charge(self._database, self._tenant_id, [call], kept=kept)
+        return vectors
 
     def _key(self, text: str) -> bytes:
         asked = {"embedding": f"{self._model.name}@{self._model.provider}", "text": text}

@@ -3,9 +3,9 @@
 import tempfile
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from urllib.parse import urldefrag
+from typing import IO
 
+import anyio
 import anyio.to_thread
 
 from app.domain.documents import Attachment, ParsedDocument, ParseFailed
@@ -27,11 +27,12 @@ async def linked_pages(
     A page that cannot be had or read is a part with the reason as its `failure`; what is not there after two minutes
     is left out, with a line.
     """
-    wanted = list(dict.fromkeys(urldefrag(link).url for link in links))
+    wanted = list(dict.fromkeys(link.partition("#")[0] for link in links))
     read: dict[str, Attachment] = {}
+    turn = anyio.Lock()  # to parse: each parser may take all the memory that a document is given
 
     async def one(link: str) -> None:
-        read[link] = await _read(link, pages, limits)
+        read[link] = await _read(link, pages, limits, turn)
 
     with anyio.move_on_after(_WITHIN_S):
         await each(wanted[:PAGES_MOST], one, at_once=_AT_ONCE)
@@ -43,16 +44,21 @@ async def linked_pages(
     return [read[link] for link in wanted if link in read], tuple(notes)
 
 
-async def _read(link: str, pages: PageFetcher, limits: SandboxLimits) -> Attachment:
+async def _read(link: str, pages: PageFetcher, limits: SandboxLimits, turn: anyio.Lock) -> Attachment:
     try:
         page = await pages.fetch(link, max_bytes=_BYTES_MOST)
-        return Attachment(name=link, document=await _parsed(page, limits))
+        async with turn:
+            return Attachment(name=link, document=await _parsed(page, limits))
     except (PageFailed, ParseFailed) as error:
         return Attachment(name=link, document=ParsedDocument(), failure=error.message)
 
 
 async def _parsed(page: Page, limits: SandboxLimits) -> ParsedDocument:
-    with tempfile.TemporaryDirectory(prefix="parley-page-") as folder:
-        path = Path(folder, "page")
-        await anyio.to_thread.run_sync(partial(path.write_bytes, page.data))
-        return await parse_in_child(path, page.name, limits)
+    with tempfile.TemporaryFile() as file:
+        await anyio.to_thread.run_sync(partial(_write, file, page.data))
+        return await parse_in_child(file, page.name, limits)
+
+
+def _write(file: IO[bytes], data: bytes) -> None:
+    file.write(data)
+    file.seek(0)

@@ -4,16 +4,16 @@ import re
 
 from app.domain.documents import Block, BlockKind
 
-_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
+_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]++(.*))?$")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _RULE = re.compile(r" {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$")
 _ITEM = re.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)])(?:[ \t]+|$)")
-_TABLE_RULE = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
+_TABLE_RULE = re.compile(r"[ \t]*+\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?[ \t]*+$")
 _HTML_TABLE = re.compile(r" {0,3}<table\b", re.IGNORECASE)
 _EMPHASIS = re.compile(r"(\*\*|__|`)(?=\S)(.{1,300}?)(?<=\S)\1")
 _LINK = re.compile(r"!?\[([^\[\]]{0,300})\]\([^()\s]{0,500}(?:[ \t]{1,3}\"[^\"]{0,300}\")?\)")
-_FRONT_TITLE = re.compile(r"^title[ \t]*:[ \t]*(.+?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_FRONT_TITLE = re.compile(r"^title[ \t]*+:[ \t]*+(.+)$", re.MULTILINE | re.IGNORECASE)
 
 
 def markdown_blocks(text: str, page: int | None = None) -> list[Block]:
@@ -32,12 +32,19 @@ def split_front_matter(text: str) -> tuple[str | None, str, str]:
     if ":" not in front:  # two thematic breaks
         return None, "", text
     found = _FRONT_TITLE.search(front)
-    return (found[1].strip("\"'") or None) if found else None, front, text[end + 5 :]
+    return (found[1].rstrip(" \t").strip("\"'") or None) if found else None, front, text[end + 5 :]
 
 
 def plain_inline(text: str) -> str:
     """Return a heading's text without emphasis, code marks and link targets."""
     return _EMPHASIS.sub(r"\2", _LINK.sub(r"\1", text)).strip()
+
+
+def _without_closing(title: str) -> str:
+    """Return a heading's text without the run of `#` that may close it."""
+    bare = title.rstrip(" \t")
+    opened = bare.rstrip("#")
+    return opened.rstrip(" \t") if opened.endswith((" ", "\t")) else bare
 
 
 class _Scanner:
@@ -48,6 +55,7 @@ class _Scanner:
         self._page = page
         self._at = 0
         self._blocks: list[Block] = []
+        self._last_table_end = next((i for i in reversed(range(len(lines))) if "</table>" in lines[i].lower()), -1)
 
     def run(self) -> list[Block]:
         while self._at < len(self._lines):
@@ -68,7 +76,7 @@ class _Scanner:
         if not found:
             return False
         self._at += 1
-        if title := plain_inline(found[2] or ""):
+        if title := plain_inline(_without_closing(found[2] or "")):
             self._add("heading", [title], level=len(found[1]))
         return True
 
@@ -90,9 +98,9 @@ class _Scanner:
     def _take_table(self) -> bool:
         lines, start = self._lines, self._at
         if _HTML_TABLE.match(lines[start]):
-            end = next((i + 1 for i in range(start, len(lines)) if "</table>" in lines[i].lower()), None)
-            if end is None:
+            if start > self._last_table_end:
                 return False
+            end = next(i + 1 for i in range(start, len(lines)) if "</table>" in lines[i].lower())
         elif self._is_table_start(start):
             end = start + 2
             while end < len(lines) and "|" in lines[end]:

@@ -2,45 +2,38 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 import anyio.to_thread
 
 from app.domain.contents import ContentsEntry
 from app.domain.datasets import Document, NewChunk
-from app.domain.documents import ParseFailed
-from app.domain.models import ChatMessage, GenerationOptions
-from app.domain.retrieval import ModelCall
+from app.domain.documents import ParsedDocument, ParseFailed
 from app.ingest import keywords, metadata_fields, questions, tagging, toc, vision
 from app.ingest.answers import distinct
 from app.ingest.asking import Asker
 from app.ingest.cutting import cut
-from app.ingest.enriching import EnrichedChunk, Report
+from app.ingest.enriching import EnrichedChunk, Report, told
 from app.ingest.methods.general import is_enough
 from app.ingest.several import each
-from app.llm.base import TokenCounter
-from app.llm.catalogue import ModelCatalogue
+from app.ingest.transcribing import named_layout, transcribed
+from app.llm.base import ChatModel, TokenCounter
+from app.llm.catalogue import ModelCatalogue, ModelUnknown, ModelUnusable
 from app.retrieval.tags import TagSource, tag_dataset_ids, tag_source, topn_of
 from repositories.unit_of_work import Database
 
-T = TypeVar("T")
-
 ASKED_AT_ONCE = 4
 _ENGLISH = "English"
-_REPORTS = 10  # of one step at most
 _BESIDE_TEXT = 2048  # tokens of a prompt, its answer and the thinking before it, beside the text
-_THINKING = 1024  # tokens that a model may think
-_SMALL_CONTEXT = 4096  # tokens; models with less do not think
 _CONTEXT = 8192  # tokens, where the catalogue does not say
 
-Prompt = tuple[list[ChatMessage], GenerationOptions]
 Step = Callable[[Document, list[EnrichedChunk], Report], Awaitable[list[EnrichedChunk]]]
 
 
 class ModelEnricher:
     """An `Enricher` that asks models: the chat model of the config's `llm_id`, else the default; for pictures the
-    default vision model. Answers are kept and charged as they come (see `Asker`), so `calls` stays as it is.
+    default vision model. Answers are kept and charged as they come (see `Asker`).
     """
 
     def __init__(self, database: Database, catalogue: ModelCatalogue, tokens: TokenCounter) -> None:
@@ -48,14 +41,29 @@ class ModelEnricher:
         self._catalogue = catalogue
         self._tokens = tokens
 
-    async def enrich(
-        self,
-        document: Document,
-        chunks: list[EnrichedChunk],
-        *,
-        report: Report,
-        calls: list[ModelCall],  # noqa: ARG002 - the asker charges
-    ) -> list[EnrichedChunk]:
+    def reads_pages(self, document: Document) -> bool:
+        """Tell whether `layout_recognize` names a vision model that can be asked."""
+        return self._layout_model(document) is not None
+
+    async def read(self, document: Document, parsed: ParsedDocument, *, report: Report) -> ParsedDocument:
+        """Let the vision model that `layout_recognize` names write the pages down. See `Enricher`."""
+        layout, model = named_layout(document), self._layout_model(document)
+        if model is not None:
+            asker = Asker(self._database, model, document.tenant_id, purpose="vision")
+            keeps_pictures = document.chunk_method == "presentation"
+            return await transcribed(parsed, asker, keeps_pictures=keeps_pictures, report=report)
+        if layout is not None:
+            await report(1.0, f"{layout} is no layout of this service and no vision model of it: DeepDOC was taken.")
+        return parsed
+
+    def _layout_model(self, document: Document) -> ChatModel | None:
+        layout = named_layout(document)
+        try:
+            return self._catalogue.vision(layout) if layout is not None else None
+        except (ModelUnknown, ModelUnusable):
+            return None
+
+    async def enrich(self, document: Document, chunks: list[EnrichedChunk], *, report: Report) -> list[EnrichedChunk]:
         """Return the chunks with descriptions of pictures, keywords, questions and tags, in that order.
 
         Raises:
@@ -79,17 +87,18 @@ class ModelEnricher:
         if document.chunk_method != "naive" or document.parser_config.get("toc_extraction") is not True:
             return None
         asker = self._asker(document, "toc")
-        texts = [self._fitting(chunk.content, asker) for chunk in chunks]
+        texts, groups = await anyio.to_thread.run_sync(self._grouped, asker, chunks, abandon_on_cancel=True)
 
         async def headings(group: list[int]) -> list[toc.Heading]:
-            return toc.read_headings(await _ask(asker, toc.headings_prompt(texts, group)), group, self._tokens.count)
+            return toc.read_headings(
+                await asker.ask_with_room(toc.headings_prompt(texts, group)), group, self._tokens.count
+            )
 
-        groups = toc.chunk_groups(texts, self._tokens.count)
-        found = await each(groups, _told(headings, "Reading headings", len(groups), report), at_once=ASKED_AT_ONCE)
+        found = await each(groups, told(headings, "Reading headings", len(groups), report), at_once=ASKED_AT_ONCE)
         named = [heading for group in found for heading in group]
         levels: list[int] = []
         for batch in toc.heading_batches(named):
-            levels += toc.read_levels(await _ask(asker, toc.levels_prompt(batch)), len(batch))
+            levels += toc.read_levels(await asker.ask_with_room(toc.levels_prompt(batch)), len(batch))
         await report(1.0, f"The table of contents has {len(named)} headings.")
         return toc.contents(named, levels, [chunk.id for chunk in chunks])
 
@@ -102,7 +111,9 @@ class ModelEnricher:
         text = await anyio.to_thread.run_sync(
             self._fitting, "\n\n".join(chunk.content for chunk in chunks), asker, abandon_on_cancel=True
         )
-        values = metadata_fields.read_values(await _ask(asker, metadata_fields.metadata_prompt(text, fields)), fields)
+        values = metadata_fields.read_values(
+            await asker.ask_with_room(metadata_fields.metadata_prompt(text, fields)), fields
+        )
         await report(1.0, f"Metadata: {len(values)} of {len(fields)} fields were found.")
         return values
 
@@ -144,10 +155,10 @@ class ModelEnricher:
             chunk = chunks[at]
             assert chunk.picture is not None  # noqa: S101 (chosen by it)
             prompt = vision.vision_prompt(chunk.picture, chunk.raw.content, language)
-            return vision.with_description(chunk, await _ask(asker, prompt))
+            return vision.with_description(chunk, await asker.ask_with_room(prompt))
 
-        told = _told(described, "Describing pictures", len(wanted), report)
-        made = await each(wanted, told, at_once=ASKED_AT_ONCE)
+        work = told(described, "Describing pictures", len(wanted), report)
+        made = await each(wanted, work, at_once=ASKED_AT_ONCE)
         if is_picture and any(not chunk.raw.content.strip() for chunk in made):
             raise ParseFailed(f"The vision model {asker.model_name} had nothing to say about {document.name}.")
         by_place = dict(zip(wanted, made, strict=True))
@@ -161,10 +172,14 @@ class ModelEnricher:
 
         async def found(chunk: EnrichedChunk) -> list[str]:
             text = self._fitting(chunk.raw.content, asker)
-            return keywords.read_keywords(await _ask(asker, keywords.keyword_prompt(text, most)), most) if text else []
+            return (
+                keywords.read_keywords(await asker.ask_with_room(keywords.keyword_prompt(text, most)), most)
+                if text
+                else []
+            )
 
-        told = _told(found, "Finding keywords", len(chunks), report)
-        answers = await each(chunks, told, at_once=ASKED_AT_ONCE)
+        work = told(found, "Finding keywords", len(chunks), report)
+        answers = await each(chunks, work, at_once=ASKED_AT_ONCE)
         await _tell_gaps("keywords", answers, report)
         return [
             replace(chunk, important_keywords=tuple(distinct(answer, chunk.important_keywords)))
@@ -180,10 +195,10 @@ class ModelEnricher:
         async def found(chunk: EnrichedChunk) -> list[str]:
             text = self._fitting(chunk.raw.content, asker)
             prompt = questions.question_prompt(text, most)
-            return questions.read_questions(await _ask(asker, prompt), most) if text else []
+            return questions.read_questions(await asker.ask_with_room(prompt), most) if text else []
 
-        told = _told(found, "Writing questions", len(chunks), report)
-        answers = await each(chunks, told, at_once=ASKED_AT_ONCE)
+        work = told(found, "Writing questions", len(chunks), report)
+        answers = await each(chunks, work, at_once=ASKED_AT_ONCE)
         await _tell_gaps("questions", answers, report)
         return [
             replace(chunk, questions=tuple(distinct(answer, chunk.questions)))
@@ -207,11 +222,11 @@ class ModelEnricher:
         async def chosen(at: int) -> dict[str, float]:
             text = self._fitting(chunks[at].raw.content, asker)
             prompt = tagging.tag_prompt(text, source.counts, examples, topn)
-            return tagging.read_tags(await _ask(asker, prompt), source.counts, topn) if text else {}
+            return tagging.read_tags(await asker.ask_with_room(prompt), source.counts, topn) if text else {}
 
         asked = [at for at, tags in enumerate(counted) if not tags]
-        told = _told(chosen, "Choosing tags", len(asked), report)
-        answers = dict(zip(asked, await each(asked, told, at_once=ASKED_AT_ONCE), strict=True))
+        work = told(chosen, "Choosing tags", len(asked), report)
+        answers = dict(zip(asked, await each(asked, work, at_once=ASKED_AT_ONCE), strict=True))
         tagged = [answers.get(at, tags) for at, tags in enumerate(counted)]
         await _tell_gaps("tags", tagged, report)
         return [replace(chunk, tag_weights=tags) for chunk, tags in zip(chunks, tagged, strict=True)]
@@ -235,6 +250,11 @@ class ModelEnricher:
             return text
         return cut(text, limit, self._tokens.count)[0]
 
+    def _grouped(self, asker: Asker, chunks: Sequence[NewChunk]) -> tuple[list[str], list[list[int]]]:
+        """Return the chunks' texts, and which of them are asked about together. Blocking."""
+        texts = [self._fitting(chunk.content, asker) for chunk in chunks]
+        return texts, toc.chunk_groups(texts, self._tokens.count)
+
     async def _language(self, document: Document) -> str:
         async with self._database.unit(document.tenant_id) as unit:
             dataset = await unit.datasets.get(document.dataset_id)
@@ -247,32 +267,7 @@ def _count(config: Mapping[str, Any], key: str, most: int) -> int:
     return min(sent, most) if isinstance(sent, int) and not isinstance(sent, bool) and sent > 0 else 0
 
 
-async def _ask(asker: Asker, prompt: Prompt) -> str:
-    """Ask, with room for a model to think before it answers, if its window is not a small one."""
-    messages, options = prompt
-    if (asker.context_tokens or _CONTEXT) > _SMALL_CONTEXT and options.max_tokens is not None:
-        options = replace(options, max_tokens=options.max_tokens + _THINKING)
-    return await asker.ask(messages, options)
-
-
 async def _tell_gaps(what: str, answers: Sequence[object], report: Report) -> None:
     """Say so when the model had nothing usable to say about some chunks."""
     if without := sum(not answer for answer in answers):
         await report(1.0, f"No {what} for {without} of {len(answers)} chunks: the model's answers held none.")
-
-
-def _told(work: Callable[[T], Awaitable[Any]], doing: str, total: int, report: Report) -> Callable[[T], Awaitable[Any]]:
-    """Return `work` that reports how much of it is done, ten times in all at most and one report at a time."""
-    done = 0
-    turn = anyio.Lock()
-
-    async def told(item: T) -> Any:
-        nonlocal done
-        result = await work(item)
-        async with turn:
-            done += 1
-            if done * _REPORTS // total > (done - 1) * _REPORTS // total:
-                await report(done / total, f"{doing}: {done} of {total}.")
-        return result
-
-    return told

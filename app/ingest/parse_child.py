@@ -1,6 +1,6 @@
-"""The parse child: `python -m app.ingest.parse_child <file> <filename> <confinement as JSON>`.
+"""The parse child: `python -m app.ingest.parse_child <filename> <confinement as JSON>`.
 
-Reads one file, writes one answer to standard output, ends. Started by `app/ingest/sandbox.py`.
+Reads one file from standard input, writes one answer to standard output, ends. Started by `app/ingest/sandbox.py`.
 """
 
 import os
@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> None:
     Ends without the interpreter's tear-down: the parser library's threads can crash in it (xberg 1.3.9), and
     everything that matters has been written.
     """
-    path, filename, confinement = arguments
+    filename, confinement = arguments
     limits = msgspec.json.decode(confinement, type=Confinement)
     answers = os.dup(1)
     os.dup2(2, 1)  # native libraries may print; only the answer goes to the pipe
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
     from app.ingest.parsers import parse
 
     try:
-        with open(path, "rb") as file:
+        with open(0, "rb") as file:
             data = file.read(limits.caps.size_bytes + 1)
         answer = Answer(document=parse(data, filename, limits.caps, limits.hints))
     except ParseFailed as failure:

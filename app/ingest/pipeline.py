@@ -10,16 +10,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import anyio
 import anyio.to_thread
 
 from app.domain.contents import ContentsEntry
 from app.domain.datasets import Document, NewChunk, StoredSection
-from app.domain.documents import OutlineSection, ParsedDocument, ParseFailed, RawChunk
-from app.domain.ids import SectionId, new_id
+from app.domain.documents import ParsedDocument, ParseFailed, RawChunk
 from app.domain.retrieval import ModelCall
 from app.ingest.blobs import BlobStore
-from app.ingest.chunking import chunk_id
-from app.ingest.embedding import ChunkEmbedder, embedded_text, gathered, name_share
+from app.ingest.chunking import chunk_id, distinct_chunks
+from app.ingest.embedding import ChunkEmbedder, embedded_text, name_share
 from app.ingest.enriching import EnrichedChunk, Enricher, PlainEnricher, Report
 from app.ingest.indexing import index_chunks
 from app.ingest.linked_pages import linked_pages
@@ -31,11 +31,11 @@ from app.ingest.outline import outline
 from app.ingest.parser_config import CutSettings, read_settings
 from app.ingest.picture_store import Announce, PictureStore
 from app.ingest.sandbox import SandboxLimits, parse_in_child
-from app.ingest.section_ids import match_sections
+from app.ingest.section_ids import stored_sections
 from app.llm.base import EmbeddingModel, TokenCounter
 from app.net.pages import PageFetcher
 
-__all__ = ["Announce", "Built", "Pipeline", "PipelineConfig", "Report", "gathered"]
+__all__ = ["Announce", "Built", "Pipeline", "PipelineConfig", "Report"]
 
 _PARSED, _CUT, _ENRICHED, _EMBEDDED = 0.2, 0.3, 0.5, 0.9  # how far each step gets
 _MOST_NOTES = 50
@@ -49,6 +49,7 @@ class PipelineConfig:
     sandbox: SandboxLimits = field(default_factory=SandboxLimits)
     max_chunks: int = 20_000
     max_picture_bytes: int = 256 * 1024**2
+    cut_s: float = 600.0
     embed_batch: int = 64
     embed_tokens: int = 8182
     embed_timeout_s: float = 120.0
@@ -111,7 +112,7 @@ class Pipeline:
         calls: list[ModelCall],
         language: str = "English",
     ) -> Built:
-        """Read, cut, enrich, embed and index `document`; model calls are added to `calls` as they are made.
+        """Read, cut, enrich, embed and index `document`; calls of `model` are added to `calls` as they are made.
 
         `language` is the dataset's; it chooses labels and separators (knowledge.md 5.1).
 
@@ -124,12 +125,12 @@ class Pipeline:
         check_file(method, document.name)
         parsed = await self._parse(document, method, settings, report)
         thumbnail = await self._pictures.keep_thumbnail(document, parsed.thumbnail)
-        made = await self._cut(document, parsed, method, settings, old_sections, language)
+        made = await self._cut_in_time(document, parsed, method, settings, old_sections, language)
         await _tell(made.cut.notes, report, _PARSED)
         if not made.chunks:
             return Built(sections=made.sections, chunks=[], thumbnail=thumbnail, built_in=built_in(document))
         await report(_CUT, f"Generate {len(made.chunks)} chunks.")
-        enriched = await self._enrich(document, made.chunks, parsed, report, calls)
+        enriched = await self._enrich(document, made.chunks, parsed, report)
         embedder = ChunkEmbedder(
             model,
             calls,
@@ -141,8 +142,9 @@ class Pipeline:
         vectors = await _embed(document, embedder, enriched, report)
         chunks = await self._index(document, made.sections, enriched, vectors)
         await self._pictures.keep(document, chunks, enriched)
-        contents = await self._contents(document, chunks, report)
-        metadata = await self._enricher.metadata(document, chunks, report=partial(_after_embedding, report))
+        tell = partial(_steady, report, _EMBEDDED)
+        contents = await self._enricher.contents(document, chunks, report=tell)
+        metadata = await self._enricher.metadata(document, chunks, report=tell)
         return Built(
             sections=made.sections,
             chunks=chunks,
@@ -156,9 +158,12 @@ class Pipeline:
     async def _parse(self, document: Document, method: Method, settings: CutSettings, report: Report) -> ParsedDocument:
         parsed = ParsedDocument()
         if document.size_bytes:
-            async with self._blobs.as_file(document.blob_key) as path:
+            async with self._blobs.as_file(document.blob_key) as file:
                 hints = hints_of(method, settings)
-                parsed = await parse_in_child(path, document.name, self._config.sandbox, hints)
+                if self._enricher.reads_pages(document):
+                    hints = replace(hints, layout="Plain Text", page_pictures=True)
+                parsed = await parse_in_child(file, document.name, self._config.sandbox, hints)
+            parsed = await self._enricher.read(document, parsed, report=partial(_steady, report, _PARSED))
         if method.takes_attachments:
             parsed = with_attachments(await self._with_linked(parsed))
         elif parsed.attachments:
@@ -180,7 +185,7 @@ class Pipeline:
         linked, notes = await linked_pages(parsed.links, self._pages, self._config.sandbox)
         return replace(parsed, attachments=(*parsed.attachments, *linked), notes=(*parsed.notes, *notes))
 
-    async def _cut(
+    async def _cut_in_time(
         self,
         document: Document,
         parsed: ParsedDocument,
@@ -189,23 +194,14 @@ class Pipeline:
         old_sections: Sequence[StoredSection],
         language: str,
     ) -> _CutFile:
-        def work() -> _CutFile:
-            outlined = outline(parsed, document.name)
-            cut = method.cut(
-                Source(
-                    document=parsed,
-                    filename=document.name,
-                    sections=outlined,
-                    settings=settings,
-                    count=self._tokens.count,
-                    is_english=language.strip().lower() == "english",
-                )
-            )
-            distinct = {_identity(chunk, document): chunk for chunk in reversed(cut.chunks) if _has_something(chunk)}
-            chunks = sorted(distinct.values(), key=lambda chunk: chunk.ordinal)
-            return _CutFile(_stored_sections(outlined, old_sections), chunks, cut)
-
-        made = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        """A file that takes too long fails, and the next one is taken up; its thread ends when it ends."""
+        is_english = language.strip().lower() == "english"
+        work = partial(self._cut, document, parsed, method, settings, old_sections, is_english=is_english)
+        made: _CutFile | None = None
+        with anyio.move_on_after(self._config.cut_s):
+            made = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        if made is None:
+            raise ParseFailed(f"{document.name} took longer than {self._config.cut_s:g} s to cut and was given up.")
         if len(made.chunks) > self._config.max_chunks:
             raise ParseFailed(
                 f"{document.name} makes {len(made.chunks)} chunks; at most {self._config.max_chunks} are taken in. "
@@ -213,41 +209,43 @@ class Pipeline:
             )
         return made
 
-    async def _enrich(
+    def _cut(
         self,
         document: Document,
-        chunks: Sequence[RawChunk],
         parsed: ParsedDocument,
-        report: Report,
-        calls: list[ModelCall],
+        method: Method,
+        settings: CutSettings,
+        old_sections: Sequence[StoredSection],
+        *,
+        is_english: bool,
+    ) -> _CutFile:
+        outlined = outline(parsed, document.name)
+        source = Source(
+            document=parsed,
+            filename=document.name,
+            sections=outlined,
+            settings=settings,
+            count=self._tokens.count,
+            is_english=is_english,
+        )
+        cut = method.cut(source)
+        return _CutFile(stored_sections(outlined, old_sections), distinct_chunks(cut.chunks, document.id), cut)
+
+    async def _enrich(
+        self, document: Document, chunks: Sequence[RawChunk], parsed: ParsedDocument, report: Report
     ) -> list[EnrichedChunk]:
         """What is blank afterwards was a picture that nobody could read or describe: it is dropped."""
 
         async def share(done: float, text: str) -> None:
             await report(_CUT + (_ENRICHED - _CUT) * max(0.0, min(1.0, done)), text)
 
-        bare = [
-            EnrichedChunk(
-                raw=chunk,
-                important_keywords=chunk.important_keywords,
-                questions=chunk.questions,
-                picture=parsed.pictures[chunk.picture]
-                if chunk.picture is not None and chunk.picture < len(parsed.pictures)
-                else None,
-            )
-            for chunk in chunks
-        ]
-        enriched = await self._enricher.enrich(document, bare, report=share, calls=calls)
+        bare = [EnrichedChunk.of(chunk, parsed.pictures) for chunk in chunks]
+        enriched = await self._enricher.enrich(document, bare, report=share)
         kept = [chunk for chunk in enriched if chunk.raw.content.strip()]
         if blank := len(enriched) - len(kept):
             await report(_ENRICHED, f"{blank} pictures hold no text that could be read, and no model described them.")
         distinct = {chunk_id(chunk.raw.content, document.id): chunk for chunk in reversed(kept)}
         return sorted(distinct.values(), key=lambda chunk: chunk.raw.ordinal)
-
-    async def _contents(
-        self, document: Document, chunks: Sequence[NewChunk], report: Report
-    ) -> list[ContentsEntry] | None:
-        return await self._enricher.contents(document, chunks, report=partial(_after_embedding, report))
 
     async def _index(
         self,
@@ -268,7 +266,7 @@ class Pipeline:
 async def _embed(
     document: Document, embedder: ChunkEmbedder, chunks: Sequence[EnrichedChunk], report: Report
 ) -> list[list[float]]:
-    texts = [embedded_text(chunk.raw.embedded or chunk.raw.content, chunk.questions) for chunk in chunks]
+    texts = await anyio.to_thread.run_sync(_embedded_texts, chunks, abandon_on_cancel=True)
     started = time.monotonic()
 
     async def on_batch(done: int) -> None:
@@ -282,8 +280,12 @@ async def _embed(
     return vectors
 
 
-async def _after_embedding(report: Report, _: float, text: str) -> None:
-    await report(_EMBEDDED, text)
+def _embedded_texts(chunks: Sequence[EnrichedChunk]) -> list[str]:
+    return [embedded_text(chunk.raw.embedded or chunk.raw.content, chunk.questions) for chunk in chunks]
+
+
+async def _steady(report: Report, progress: float, _: float, text: str) -> None:
+    await report(progress, text)
 
 
 async def _tell(notes: Sequence[str], report: Report, progress: float) -> None:
@@ -291,29 +293,3 @@ async def _tell(notes: Sequence[str], report: Report, progress: float) -> None:
         await report(progress, note)
     if len(notes) > _MOST_NOTES:
         await report(progress, f"… and {len(notes) - _MOST_NOTES} more lines.")
-
-
-def _has_something(chunk: RawChunk) -> bool:
-    return bool(chunk.content.strip()) or chunk.picture is not None
-
-
-def _identity(chunk: RawChunk, document: Document) -> str:
-    """Chunks of the same text are one; those that are only a picture are told apart by it."""
-    return chunk_id(chunk.content, document.id) if chunk.content.strip() else f"picture {chunk.picture}"
-
-
-def _stored_sections(outlined: Sequence[OutlineSection], old: Sequence[StoredSection]) -> list[StoredSection]:
-    kept = match_sections(old, outlined)
-    ids = [kept.get(section.order) or SectionId(new_id()) for section in outlined]
-    return [
-        StoredSection(
-            id=ids[section.order],
-            position=section.order,
-            level=section.level,
-            title=section.title,
-            path=section.path,
-            parent_id=ids[section.parent_order] if section.parent_order is not None else None,
-            content=section.content,
-        )
-        for section in outlined
-    ]

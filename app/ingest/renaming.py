@@ -15,9 +15,9 @@ from app.domain.datasets import ClaimedJob, Document, LeaseLost
 from app.domain.errors import Invalid, Missing, ParleyError
 from app.domain.ids import ChunkId, DocumentId
 from app.domain.retrieval import ModelCall
-from app.ingest.dataset_jobs import log_line
-from app.ingest.embedding import ChunkEmbedder, gathered, name_share
-from app.ingest.retrying import ABANDONED, RetryConfig
+from app.ingest.charging import Tab
+from app.ingest.embedding import ChunkEmbedder, name_share
+from app.ingest.retrying import RetryConfig, Retrying, log_line
 from app.llm.catalogue import ModelCatalogue
 from app.retrieval.lexemes import fine_lexemes, lexemes
 from app.retrieval.text_index import tsvector
@@ -88,7 +88,7 @@ class RenameJobs:
     def __init__(self, database: Database, catalogue: ModelCatalogue, *, retry: RetryConfig | None = None) -> None:
         self._database = database
         self._catalogue = catalogue
-        self._retry = retry or RetryConfig()
+        self._retrying = Retrying(database, retry or RetryConfig())
 
     async def run(self, job: ClaimedJob) -> None:
         """Do the job to its end, or queue it again after a failure that may pass.
@@ -96,18 +96,27 @@ class RenameJobs:
         Raises:
             LeaseLost: somebody else has it, or it was cancelled; nothing more was written.
         """
+        if await self._retrying.is_worn_out(job):
+            return
+        tab = Tab(self._database, job.tenant_id)
+        try:
+            await self._do(job, tab)
+        finally:
+            await tab.settle()
+
+    async def _do(self, job: ClaimedJob, tab: Tab) -> None:
         started = time.monotonic()
         try:
-            while (task := await self._begin(job)) is not None and not await self._did(job, task, started):
+            while (task := await self._begin(job)) is not None and not await self._did(job, task, tab, started):
                 pass  # it was renamed again meanwhile
         except LeaseLost:
             raise
         except (Invalid, Missing) as error:
-            await self._fail(job, error.message)
+            await self._retrying.fail(job, error.message)
         except Exception as error:
             log.warning("rename_job_failed", job=job.id, attempt=job.attempts, exc_info=error)
             reason = error.message if isinstance(error, ParleyError) else "Something went wrong."
-            await self._retry_later(job, reason)
+            await self._retrying.later(job, reason)
 
     async def _begin(self, job: ClaimedJob) -> _Task | None:
         async with self._database.unit(job.tenant_id) as unit:
@@ -119,11 +128,12 @@ class RenameJobs:
                 return None
         return _Task(document=document, embedding_model=dataset.embedding_model, old_name=payload["old_name"])
 
-    async def _did(self, job: ClaimedJob, task: _Task, started: float) -> bool:
+    async def _did(self, job: ClaimedJob, task: _Task, tab: Tab, started: float) -> bool:
         document = task.document
         names = (task.old_name, document.name)
         vectors, calls = await name_vectors(self._catalogue, task.embedding_model, document, names, timeout_s=120.0)
-        async with self._database.unit(job.tenant_id) as unit:
+        tab.calls += calls
+        async with tab.unit() as unit:
             locked = await unit.documents.lock(document.dataset_id, [document.id])
             await unit.jobs.hold(job)
             if document.id in locked and locked[document.id].name != document.name:
@@ -132,18 +142,4 @@ class RenameJobs:
             line = f"{done} chunks know the new name. Task done ({time.monotonic() - started:.2f}s)"
             await unit.jobs.report(job, progress=1.0, line=log_line(line))
             await unit.jobs.end(job, state="done")
-            await unit.usage.add(gathered(calls))
         return True
-
-    async def _fail(self, job: ClaimedJob, reason: str) -> None:
-        async with self._database.unit(job.tenant_id) as unit:
-            await unit.jobs.report(job, progress=-1.0, line=log_line(f"[ERROR]{reason}"))
-            await unit.jobs.end(job, state="failed", error=reason)
-
-    async def _retry_later(self, job: ClaimedJob, reason: str) -> None:
-        if job.attempts >= self._retry.attempts:
-            await self._fail(job, f"{reason} {ABANDONED.format(self._retry.attempts)}")
-            return
-        async with self._database.unit(job.tenant_id) as unit:
-            delay_s = self._retry.backoff_s * 2 ** (job.attempts - 1)
-            await unit.jobs.give_back(job, delay_s=delay_s, error=reason)

@@ -3,10 +3,12 @@
 import contextlib
 import os
 import signal
-import subprocess
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import IO
 
 import anyio
 import anyio.abc
@@ -53,17 +55,19 @@ class _Outcome:
 
 
 async def parse_in_child(
-    path: str | Path, filename: str, limits: SandboxLimits | None = None, hints: ParseHints | None = None
+    file: str | Path | IO[bytes], filename: str, limits: SandboxLimits | None = None, hints: ParseHints | None = None
 ) -> ParsedDocument:
-    """Parse the local file `path`, called `filename`, in a fresh process that dies with us and with this task.
+    """Parse a local file, called `filename`, in a fresh process that dies with us and with this task.
 
-    `hints` are what the document's chunk method asks for; by default those of naive.
+    `file` is its path, or the file open at its beginning. `hints` are what the document's chunk method asks for; by
+    default those of naive.
 
     Raises:
         ParseFailed: it cannot be read, crashed the parser, or went over a limit.
     """
     limits = limits or SandboxLimits()
-    outcome = await _run(_absolute(path), filename, limits, hints or ParseHints())
+    async with _opened(file) as given:
+        outcome = await _run(given, filename, limits, hints or ParseHints())
     if len(outcome.output) > limits.output_bytes:
         raise ParseFailed(f"{filename} holds more text than is taken in ({limits.output_bytes // 1024**2} MiB).")
     if outcome.returncode is None:
@@ -78,7 +82,16 @@ async def parse_in_child(
     return answer.document
 
 
-async def _run(path: str, filename: str, limits: SandboxLimits, hints: ParseHints) -> _Outcome:
+@asynccontextmanager
+async def _opened(file: str | Path | IO[bytes]) -> AsyncGenerator[IO[bytes], None]:
+    if not isinstance(file, str | Path):
+        yield file
+        return
+    async with await anyio.open_file(file, "rb") as opened:
+        yield opened.wrapped
+
+
+async def _run(file: IO[bytes], filename: str, limits: SandboxLimits, hints: ParseHints) -> _Outcome:
     confinement = Confinement(
         parent_pid=os.getpid(),
         cpu_s=limits.cpu_s,
@@ -86,10 +99,10 @@ async def _run(path: str, filename: str, limits: SandboxLimits, hints: ParseHint
         caps=replace(limits.caps, timeout_s=min(limits.caps.timeout_s, limits.wall_s)),
         hints=hints,
     )
-    arguments = [path, filename, msgspec.json.encode(confinement).decode()]
+    arguments = [filename, msgspec.json.encode(confinement).decode()]
     environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     outcome = _Outcome()
-    process = await _started(arguments, environment)
+    process = await _started(file, arguments, environment)
     try:
         with anyio.move_on_after(limits.wall_s):
             async with anyio.create_task_group() as tasks:
@@ -104,22 +117,16 @@ async def _run(path: str, filename: str, limits: SandboxLimits, hints: ParseHint
     return outcome
 
 
-async def _started(arguments: list[str], environment: dict[str, str]) -> anyio.abc.Process:
+async def _started(file: IO[bytes], arguments: list[str], environment: dict[str, str]) -> anyio.abc.Process:
     """Start the child; not to be cancelled halfway, for a child that runs already would belong to nobody."""
     command = [sys.executable, "-m", "app.ingest.parse_child", *arguments]
     environment = environment | {"RAYON_NUM_THREADS": "1", "TOKIO_WORKER_THREADS": "1", "PYTHONUTF8": "1"}
     started: list[anyio.abc.Process] = []
     with anyio.CancelScope(shield=True):
         started.append(
-            await anyio.open_process(
-                command, stdin=subprocess.DEVNULL, cwd=_ROOT, env=environment, start_new_session=True
-            )
+            await anyio.open_process(command, stdin=file, cwd=_ROOT, env=environment, start_new_session=True)
         )
     return started[0]
-
-
-def _absolute(path: str | Path) -> str:
-    return os.path.abspath(path)  # the child runs elsewhere
 
 
 async def _read(process: anyio.abc.Process, into: bytearray, at_most: int) -> None:

@@ -1,15 +1,34 @@
-"""Which new section is which old one, when a document is parsed again (sections.md 1)."""
+"""Sections as they are stored: which new one is which old one, when a document is parsed again (sections.md 1)."""
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
 
 from app.domain.datasets import StoredSection
 from app.domain.documents import OutlineSection
-from app.domain.ids import SectionId
+from app.domain.ids import SectionId, new_id
 
 _SHINGLE_WORDS = 4
 _LEAST_SHARED = 0.5
 _MOST_COMPARED = 400  # sections on either side; beyond it only headings tell
+_MOST_WORDS = 500  # of a section, that it is compared by
+
+
+def stored_sections(outlined: Sequence[OutlineSection], old: Sequence[StoredSection]) -> list[StoredSection]:
+    """Return the sections of an outline with the ids they had before, or new ones. Blocking."""
+    kept = match_sections(old, outlined)
+    ids = [kept.get(section.order) or SectionId(new_id()) for section in outlined]
+    return [
+        StoredSection(
+            id=ids[section.order],
+            position=section.order,
+            level=section.level,
+            title=section.title,
+            path=section.path,
+            parent_id=ids[section.parent_order] if section.parent_order is not None else None,
+            content=section.content,
+        )
+        for section in outlined
+    ]
 
 
 def match_sections(old: Sequence[StoredSection], new: Sequence[OutlineSection]) -> dict[int, SectionId]:
@@ -38,7 +57,10 @@ def _alike(old: Sequence[StoredSection], new: Sequence[OutlineSection]) -> dict[
     for section in new:
         shingles = _shingles(section.content)
         for old_id, others in old_shingles:
-            shared = len(shingles & others) / max(1, len(shingles | others))
+            if min(len(shingles), len(others)) < _LEAST_SHARED * max(len(shingles), len(others)):
+                continue  # they cannot share half
+            common = len(shingles & others)
+            shared = common / max(1, len(shingles) + len(others) - common)
             if shared >= _LEAST_SHARED:
                 pairs.append((shared, section.order, old_id))
     kept: dict[int, SectionId] = {}
@@ -50,7 +72,8 @@ def _alike(old: Sequence[StoredSection], new: Sequence[OutlineSection]) -> dict[
     return kept
 
 
-def _shingles(text: str) -> frozenset[tuple[str, ...]]:
-    words = text.split()
+def _shingles(text: str) -> frozenset[int]:
+    """Hashes of them: numbers are compared faster than words."""
+    words = text.split(None, _MOST_WORDS)[:_MOST_WORDS]
     last = max(1, len(words) - _SHINGLE_WORDS + 1)
-    return frozenset(tuple(words[at : at + _SHINGLE_WORDS]) for at in range(last)) if words else frozenset()
+    return frozenset(hash(tuple(words[at : at + _SHINGLE_WORDS])) for at in range(last)) if words else frozenset()

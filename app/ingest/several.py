@@ -5,14 +5,16 @@ from typing import TypeVar
 
 import anyio
 
+from app.domain.datasets import LeaseLost
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 async def each(items: Sequence[T], work: Callable[[T], Awaitable[R]], *, at_once: int) -> list[R]:
-    """Return what `work` makes of each item, in order; never more than `at_once` are under way.
+    """Return what `work` makes of each item, in order and begun in order; never more than `at_once` are under way.
 
-    The first failure ends the others, and is raised as it is.
+    The first failure ends the others, and is raised as it is; of several at once, a `LeaseLost` rather than another.
     """
     made: dict[int, R] = {}
     waiting = iter(range(len(items)))
@@ -25,13 +27,13 @@ async def each(items: Sequence[T], work: Callable[[T], Awaitable[R]], *, at_once
         async with anyio.create_task_group() as tasks:
             for _ in range(min(at_once, len(items))):
                 tasks.start_soon(take, waiting)
-    except BaseExceptionGroup as group:
+    except ExceptionGroup as group:
         raise _first(group) from group
     return [made[at] for at in range(len(items))]
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    found: Exception = group.subgroup(LeaseLost) or group
+    while isinstance(found, ExceptionGroup):
+        found = found.exceptions[0]
+    return found

@@ -1,5 +1,7 @@
 """Deleting files that no row names: those of uploads that never ended, and of what was deleted."""
 
+from collections.abc import Sequence
+
 import anyio
 import structlog
 
@@ -13,6 +15,7 @@ SWEEP_EVERY_S = 60.0
 _AT_ONCE = 100
 _TENANTS_AT_ONCE = 100
 _DELETE_S = 60.0
+_FORGET_S = 10.0
 
 
 class Sweeper:
@@ -36,7 +39,15 @@ class Sweeper:
         """Delete what is due, of every tenant; how many blobs that were."""
         async with self._database.dispatch() as dispatch:
             tenants = await dispatch.with_stray_blobs(_TENANTS_AT_ONCE)
-        return sum([await sweep_tenant(self._database, self._blobs, tenant_id) for tenant_id in tenants])
+        return sum([await self._sweep(tenant_id) for tenant_id in tenants])
+
+    async def _sweep(self, tenant_id: TenantId) -> int:
+        """One tenant whose blobs cannot be deleted holds up nobody else's."""
+        try:
+            return await sweep_tenant(self._database, self._blobs, tenant_id)
+        except Exception:
+            log.warning("sweep_failed", tenant=tenant_id, exc_info=True)
+            return 0
 
 
 async def sweep_tenant(database: Database, blobs: BlobStore, tenant_id: TenantId) -> int:
@@ -65,3 +76,13 @@ async def sweep_now(database: Database, blobs: BlobStore, tenant_id: TenantId, *
             await sweep_tenant(database, blobs, tenant_id)
         except Exception:
             log.warning("blobs_left_to_the_sweeper", exc_info=True)
+
+
+async def forget_blobs(database: Database, blobs: BlobStore, tenant_id: TenantId, keys: Sequence[str]) -> None:
+    """Delete blobs that nothing names after all; what cannot be deleted now is left to the sweeper."""
+    if not keys:
+        return
+    with anyio.move_on_after(_FORGET_S, shield=True):
+        async with database.unit(tenant_id) as unit:
+            await unit.stray_blobs.add(keys)
+        await sweep_now(database, blobs, tenant_id)

@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 
-_RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*")
+_RULE = re.compile(r"\s*+\|?\s*+:?-++:?\s*+(?:\|\s*+:?-++:?\s*+)*+\|?\s*+")  # `*+`: long blanks are read once
 _BAR = re.compile(r"(?<!\\)\|")
 Rows = Sequence[Sequence[str]]
 """Rows of cells; they may differ in length."""

@@ -38,19 +38,22 @@ async def ask_text(
                     case ModelFinish():
                         is_filtered = item.reason is FinishReason.CONTENT_FILTER
                     case ModelUsage():
-                        calls.append(
-                            ModelCall(
-                                kind="chat",
-                                purpose=purpose,
-                                model=item.model,
-                                provider=item.provider,
-                                attempt=item.attempt,
-                                usage=item.usage,
-                                duration_ms=(time.perf_counter() - begun) * 1000,
-                            )
-                        )
+                        calls.append(chat_call(purpose, item, begun))
                     case _:
                         pass
     if is_filtered and not parts:
         raise UpstreamFailed(f"The content filter of {model.name} withheld its answer.")
     return "".join(parts).strip()
+
+
+def chat_call(purpose: str, told: ModelUsage, begun_s: float) -> ModelCall:
+    """Return the ledger's line of a chat call that has ended; `begun_s` is of the performance counter."""
+    return ModelCall(
+        kind="chat",
+        purpose=purpose,
+        model=told.model,
+        provider=told.provider,
+        attempt=told.attempt,
+        usage=told.usage,
+        duration_ms=(time.perf_counter() - begun_s) * 1000,
+    )

@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,14 @@ import structlog
 
 from app.domain.errors import UpstreamFailed, UpstreamTimeout
 from app.domain.models import ChatMessage, GenerationOptions, ModelItem
-from app.llm.base import Patience, TokenCounter
+from app.llm.base import TokenCounter
+from app.llm.embedded_calls import BUILTIN, asked
 from app.llm.embedded_server import KEY_VARIABLE, MODEL_NAME, OWNER_VARIABLE, SLOT_TOKENS, default_threads
 from app.llm.openai_chat import OpenAIChatConfig, OpenAIChatModel
-from app.net.http import HttpClient, UpstreamBroken, UpstreamUnreachable
+from app.net.http import HttpClient
 
 log = structlog.get_logger()
 
-BUILTIN = "builtin"
 _CHECK_S = 2.0
 _POLL_S = 0.02
 
@@ -166,34 +166,15 @@ class EmbeddedChatModel:
         """End the model process if this process started it."""
         await self._server.aclose()
 
-    async def stream(
+    def stream(
         self, messages: Sequence[ChatMessage], options: GenerationOptions, *, deadline_s: float
     ) -> AsyncGenerator[Sequence[ModelItem], None]:
-        """Stream one answer; see `ChatModel.stream`. A process found dead is started again, once."""
-        for is_last in (False, True):
-            has_begun = False
-            try:
-                async with aclosing((await self._model()).stream(messages, options, deadline_s=deadline_s)) as batches:
-                    async for batch in batches:
-                        has_begun = True
-                        yield batch
-                return
-            except (UpstreamUnreachable, UpstreamBroken):
-                self._server.forget()
-                if is_last or has_begun:
-                    raise
+        """Stream one answer; see `ChatModel.stream`."""
 
-    async def _model(self) -> OpenAIChatModel:
-        base_url, key = await self._server.ready()
-        config = OpenAIChatConfig(
-            name=self.name,
-            provider=self.provider,
-            base_url=base_url,
-            api_key=key,
-            context_tokens=SLOT_TOKENS,
-            patience=Patience(first_token_s=120, piece_s=60),  # calls beyond four wait for a slot
-        )
-        return OpenAIChatModel(config, self._http, self._counter)
+        def ask(config: OpenAIChatConfig) -> AsyncGenerator[Sequence[ModelItem], None]:
+            return OpenAIChatModel(config, self._http, self._counter).stream(messages, options, deadline_s=deadline_s)
+
+        return asked(self._server, ask)
 
 
 @asynccontextmanager

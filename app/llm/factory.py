@@ -8,6 +8,7 @@ from typing import TypeVar
 from app.domain.errors import Invalid
 from app.llm.base import AttemptObserver, ChatModel, EmbeddingModel, Patience, RerankModel, TokenCounter
 from app.llm.catalogue import ModelCatalogue
+from app.llm.embedded_calls import PATIENCE
 from app.llm.embedded_chat import EmbeddedChatModel, EmbeddedServer
 from app.llm.embedded_embedding import EmbeddedEmbeddingModel
 from app.llm.embedded_rerank import EmbeddedRerankModel
@@ -17,7 +18,7 @@ from app.llm.failover import FailoverChatModel
 from app.llm.http_calls import Endpoint
 from app.llm.openai_chat import OpenAIChatConfig, OpenAIChatModel
 from app.llm.openai_embedding import OpenAIEmbeddingModel
-from app.llm.passthrough import EmbeddedRawUpstream, HttpRawUpstream, RawEndpoint, RawModel, RawUpstream
+from app.llm.passthrough import EmbeddedRawUpstream, HttpRawUpstream, RawModel, RawUpstream
 from app.llm.rerank import HttpRerankModel, RerankShape
 from app.llm.retry import RetryPolicy
 from app.net.http import HttpClient
@@ -88,7 +89,7 @@ class ModelFactory:
                 entry.provider,
                 [_own(self.embedded_chat, entry)],
                 policy=self._config.policy,
-                first_token_s=120,  # calls beyond four wait for a slot
+                first_token_s=PATIENCE.first_token_s,
                 on_attempt=self._on_attempt,
             )
         configs = [self._chat_config(entry, address) for address in entry.addresses]
@@ -108,9 +109,9 @@ class ModelFactory:
         if entry.is_builtin:
             _own(self.embedded_chat, entry)
             upstreams = [EmbeddedRawUpstream(self._embedded_server, self._http, self._counter)]
-            first_token_s = 120.0
+            first_token_s = PATIENCE.first_token_s
         else:
-            endpoints = [self._raw_endpoint(entry, address) for address in entry.addresses]
+            endpoints = [self._chat_config(entry, address) for address in entry.addresses]
             upstreams = [HttpRawUpstream(one, self._http, self._counter) for one in endpoints]
             first_token_s = max(one.patience.first_token_s for one in endpoints)
         return RawModel(
@@ -121,17 +122,6 @@ class ModelFactory:
             first_token_s=first_token_s,
             cool_down_s=self._config.cool_down_s,
             on_attempt=self._on_attempt,
-        )
-
-    def _raw_endpoint(self, entry: ModelEntry, address: UpstreamEntry) -> RawEndpoint:
-        config = self._chat_config(entry, address)
-        return RawEndpoint(
-            name=config.name,
-            provider=config.provider,
-            base_url=config.base_url,
-            api_key=config.api_key,
-            upstream_name=config.upstream_name,
-            patience=config.patience,
         )
 
     def embedding(self, entry: ModelEntry) -> EmbeddingModel:

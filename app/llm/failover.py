@@ -157,29 +157,10 @@ Prompt = tuple[Sequence[ChatMessage], GenerationOptions]
 class FailoverChatModel(Failover[ChatModel, Prompt, Sequence[ModelItem]]):
     """A `ChatModel` over several; see `Failover`."""
 
-    def __init__(
-        self,
-        name: str,
-        provider: str,
-        upstreams: Sequence[ChatModel],
-        *,
-        policy: RetryPolicy | None = None,
-        first_token_s: float = 60.0,
-        cool_down_s: float = 30.0,
-        on_attempt: AttemptObserver | None = None,
-        surroundings: Surroundings = REAL,
-    ) -> None:
-        super().__init__(
-            name,
-            provider,
-            upstreams,
-            policy=policy,
-            first_token_s=first_token_s,
-            cool_down_s=cool_down_s,
-            on_attempt=on_attempt,
-            surroundings=surroundings,
-        )
-        self.context_tokens = min((each.context_tokens for each in upstreams if each.context_tokens), default=None)
+    @property
+    def context_tokens(self) -> int | None:
+        """Tokens that prompt and answer may have together, whoever serves it; None where no upstream tells."""
+        return min((each.context_tokens for each in self._upstreams if each.context_tokens), default=None)
 
     def stream(
         self, messages: Sequence[ChatMessage], options: GenerationOptions, *, deadline_s: float

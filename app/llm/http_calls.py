@@ -5,22 +5,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from app.llm.addresses import ModelAddress
 from app.llm.base import AttemptObserver
-from app.llm.openai_chat import encode
+from app.llm.encoding import encode
 from app.llm.replies import check_status
 from app.llm.retry import REAL, RetryPolicy, Surroundings, call_with_retries
 from app.net.http import HttpClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """One model at one address."""
+class Endpoint(ModelAddress):
+    """Where a model is served, and how often and how long it is asked there."""
 
-    name: str
-    provider: str
-    base_url: str
-    api_key: str | None = field(default=None, repr=False)
-    upstream_name: str | None = None  # what the endpoint calls the model, if not `name`
     attempt_timeout_s: float = 30.0
     policy: RetryPolicy = field(default_factory=RetryPolicy)
 
@@ -37,18 +33,16 @@ class JsonCaller:
         surroundings: Surroundings = REAL,
     ) -> None:
         self._endpoint = endpoint
-        self._url = f"{endpoint.base_url.rstrip('/')}/{path}"
+        self._url = endpoint.url(path)
         self._http = http
         self._on_attempt = on_attempt
         self._near = surroundings
-        self._headers = {"content-type": "application/json", "accept": "application/json"}
-        if endpoint.api_key:
-            self._headers["authorization"] = f"Bearer {endpoint.api_key}"
+        self._headers = endpoint.headers("application/json")
 
     @property
     def model(self) -> str:
         """What the endpoint calls the model."""
-        return self._endpoint.upstream_name or self._endpoint.name
+        return self._endpoint.model
 
     async def post(self, body: Mapping[str, Any], *, deadline_s: float) -> bytes:
         """Return the body of the provider's 200.

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -10,16 +9,13 @@ import anyio.to_thread
 
 from app.domain.errors import UpstreamFailed
 from app.domain.models import Usage
-from app.llm.base import Patience, TokenCounter
+from app.llm.base import TokenCounter
+from app.llm.chat_calls import ACCEPT, ChatEndpoint, check, drain, is_json, next_chunk
+from app.llm.embedded_calls import BUILTIN, EmbeddedServerPlace, asked
 from app.llm.embedded_server import MODEL_NAME
+from app.llm.encoding import encode
 from app.llm.failover import Failover
-from app.llm.openai_chat import encode
-from app.llm.replies import check_status
-from app.net.http import Answer, HttpClient, UpstreamBroken, UpstreamUnreachable
-
-_DRAIN_S = 0.05  # after [DONE]: time for the end of the body to come, so that the connection can be used again
-_TAIL_S = 5.0  # after the last finish reason: time for usage and [DONE]
-_ERROR_BYTES = 1 << 16
+from app.net.http import HttpClient
 
 
 @dataclass(slots=True)
@@ -120,48 +116,32 @@ class RawUpstream(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawEndpoint:
-    """Where a model is served. `base_url` ends before `/chat/completions`."""
-
-    name: str
-    provider: str
-    base_url: str
-    api_key: str | None = field(default=None, repr=False)
-    upstream_name: str | None = None  # what the endpoint calls the model, if not `name`
-    patience: Patience = field(default_factory=Patience)
-
-
 class HttpRawUpstream:
     """A `RawUpstream` over HTTP."""
 
-    def __init__(self, endpoint: RawEndpoint, http: HttpClient, counter: TokenCounter) -> None:
+    def __init__(self, endpoint: ChatEndpoint, http: HttpClient, counter: TokenCounter) -> None:
         self.name = endpoint.name
         self.provider = endpoint.provider
-        self.patience = endpoint.patience
         self._endpoint = endpoint
         self._http = http
         self._counter = counter
-        self._base = endpoint.base_url.rstrip("/")
-        self._headers = {"content-type": "application/json", "accept": "text/event-stream, application/json"}
-        if endpoint.api_key:
-            self._headers["authorization"] = f"Bearer {endpoint.api_key}"
+        self._headers = endpoint.headers(ACCEPT)
 
     async def ask(self, request: RawRequest, *, deadline_s: float) -> AsyncGenerator[bytes, None]:
         """Ask once; see `RawUpstream.ask`."""
         loop = asyncio.get_running_loop()
+        patience = self._endpoint.patience
         first_by = deadline_s
         if request.is_streaming:
-            first_by = min(deadline_s, loop.time() + self.patience.first_token_s)
+            first_by = min(deadline_s, loop.time() + patience.first_token_s)
         request.tally.reset(self.name, self.provider)
         rewriter = request.rewriter(self._endpoint.api_key)
-        body = encode({**request.body, "model": self._endpoint.upstream_name or self._endpoint.name})
-        url = f"{self._base}/{request.path}"
+        body = encode({**request.body, "model": self._endpoint.model})
+        url = self._endpoint.url(request.path)
         async with self._http.send("POST", url, until_s=first_by, content=body, headers=self._headers) as answer:
-            if answer.status != 200:
-                await self._refuse(answer, first_by)
+            await check(answer, first_by, api_key=self._endpoint.api_key)
             chunk = await answer.read(first_by)
-            if not request.is_streaming or _is_json(answer, chunk):
+            if not request.is_streaming or is_json(answer, chunk):
                 whole = await answer.read_all(first_by, max_bytes=self._http.config.max_answer_bytes, start=chunk)
                 told = rewriter.whole(whole)
                 await self._count(request)
@@ -179,73 +159,37 @@ class HttpRawUpstream:
                     raise rewriter.failure
                 if rewriter.is_done:
                     break
-                until = min(deadline_s, last + self.patience.piece_s) if rewriter.has_started else first_by
-                chunk = await _next_chunk(answer, rewriter, until)
+                until = min(deadline_s, last + patience.piece_s) if rewriter.has_started else first_by
+                chunk = await next_chunk(answer, until, has_finished=rewriter.has_finished)
             if told := rewriter.close():
                 yield told
             await self._count(request)
             if rewriter.is_done:
-                await _drain(answer, loop.time() + _DRAIN_S)
+                await drain(answer)
 
     async def _count(self, request: RawRequest) -> None:
         if request.tally.usage is None:
             request.tally.usage = await anyio.to_thread.run_sync(request.estimate, request.tally, self._counter)
 
-    async def _refuse(self, answer: Answer, until_s: float) -> None:
-        body = b""
-        with suppress(UpstreamFailed):  # the status says enough if the words do not come
-            body = await answer.read_all(until_s, max_bytes=_ERROR_BYTES)
-        check_status(answer, body, api_key=self._endpoint.api_key)
-
-
-class EmbeddedServerPlace(Protocol):
-    """Finds the embedded chat model."""
-
-    async def ready(self) -> tuple[str, str]:
-        """Return base URL and key of a model process that answers."""
-        ...
-
-    def forget(self) -> None:
-        """Look for the process anew at the next `ready`."""
-        ...
-
 
 class EmbeddedRawUpstream:
-    """A `RawUpstream` that runs here; a process found dead is started again, once."""
+    """A `RawUpstream` that runs here."""
 
     name = MODEL_NAME
-    provider = "builtin"
+    provider = BUILTIN
 
     def __init__(self, server: EmbeddedServerPlace, http: HttpClient, counter: TokenCounter) -> None:
         self._server = server
         self._http = http
         self._counter = counter
 
-    async def ask(self, request: RawRequest, *, deadline_s: float) -> AsyncGenerator[bytes, None]:
+    def ask(self, request: RawRequest, *, deadline_s: float) -> AsyncGenerator[bytes, None]:
         """Ask; see `RawUpstream.ask`."""
-        for is_last in (False, True):
-            has_begun = False
-            try:
-                async with aclosing((await self._upstream()).ask(request, deadline_s=deadline_s)) as answer:
-                    async for told in answer:
-                        has_begun = True
-                        yield told
-                return
-            except (UpstreamUnreachable, UpstreamBroken):
-                self._server.forget()
-                if is_last or has_begun:
-                    raise
 
-    async def _upstream(self) -> HttpRawUpstream:
-        base_url, key = await self._server.ready()
-        endpoint = RawEndpoint(
-            name=self.name,
-            provider=self.provider,
-            base_url=base_url,
-            api_key=key,
-            patience=Patience(first_token_s=120, piece_s=60),  # calls beyond four wait for a slot
-        )
-        return HttpRawUpstream(endpoint, self._http, self._counter)
+        def once(endpoint: ChatEndpoint) -> AsyncGenerator[bytes, None]:
+            return HttpRawUpstream(endpoint, self._http, self._counter).ask(request, deadline_s=deadline_s)
+
+        return asked(self._server, once)
 
 
 class RawModel(Failover[RawUpstream, RawRequest, bytes]):
@@ -257,22 +201,3 @@ class RawModel(Failover[RawUpstream, RawRequest, bytes]):
     def _patience_s(self, request: RawRequest) -> float:
         """An answer in one piece comes when it is whole: the deadline alone holds for it."""
         return super()._patience_s(request) if request.is_streaming else float("inf")
-
-
-async def _next_chunk(answer: Answer, rewriter: Rewriter, until_s: float) -> bytes:
-    """Read on; once all is finished only usage can follow, so then little is waited and nothing fails."""
-    if not rewriter.has_finished:
-        return await answer.read(until_s)
-    with suppress(UpstreamFailed):
-        return await answer.read(min(until_s, asyncio.get_running_loop().time() + _TAIL_S))
-    return b""
-
-
-def _is_json(answer: Answer, start: bytes) -> bool:
-    return "event-stream" not in answer.content_type and start.lstrip()[:1] in (b"{", b"[")
-
-
-async def _drain(answer: Answer, until_s: float) -> None:
-    with suppress(UpstreamFailed):
-        while await answer.read(until_s):
-            pass

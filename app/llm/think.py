@@ -17,9 +17,14 @@ class ThinkSplitter:
         self._held = ""
         self._trims = False
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether text without a `<` is a piece of the answer as it stands."""
+        return not (self._is_thinking or self._held or self._trims)
+
     def is_plain(self, text: str) -> bool:
         """Tell that `text` is a piece of the answer as it stands, and `feed` need not be called for it."""
-        return not (self._is_thinking or self._held or self._trims or "<" in text)
+        return self.is_idle and "<" not in text
 
     def feed(self, text: str) -> list[tuple[bool, str]]:
         """Return non-empty parts as (is thinking, text); the start of what may become a tag is held back."""

@@ -177,8 +177,8 @@ class HttpClient:
                 return await self._transport.handle_async_request(request)
         except TimeoutError as error:
             raise UpstreamTimeout("The model provider did not answer in time.") from error
-        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
-            raise _failure(error) from error
+        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, ValueError) as error:
+            raise _failure(error) from error  # ValueError: a host that can be no name, such as `a..b`
         finally:
             _WAS_REUSED.reset(was_reused)
 
@@ -197,10 +197,17 @@ def _parsed(url: str) -> httpx.URL:
     return httpx.URL(url)
 
 
-def _new_transport(config: HttpConfig) -> AiohttpTransport:
-    """Build the one transport of the house: where it is chosen, and where addresses are checked if they are to be."""
+@lru_cache(maxsize=1)
+def _trusted() -> ssl.SSLContext:
+    """Return what servers are checked against; read once a process, which takes 40 ms, and never changed."""
     tls = ssl.create_default_context()  # the machine's roots, SSL_CERT_FILE included
     tls.load_verify_locations(certifi.where())
+    return tls
+
+
+def _new_transport(config: HttpConfig) -> AiohttpTransport:
+    """Build the one transport of the house: where it is chosen, and where addresses are checked if they are to be."""
+    tls = _trusted()
 
     def session() -> aiohttp.ClientSession:
         tracing = aiohttp.TraceConfig()

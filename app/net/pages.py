@@ -101,10 +101,17 @@ class PageFetcher:
                     if answer.status not in _MOVED or not location:
                         data = await _body(answer, until_s, max_bytes)
                         return Page(url=url, data=data, extension=_extension(answer.content_type, url))
-                    url = urljoin(url, location)
+                    url = _joined(url, location)
             except UpstreamFailed as error:
                 raise PageFailed(f"{_shown(url)} could not be reached.", param="url") from error
         raise PageFailed(f"{_shown(url)} leads from page to page without end.", param="url")
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise PageFailed(f"{_shown(url)} leads to what is not an address of a web page.", param="url") from error
 
 
 def check_address(url: str) -> None:

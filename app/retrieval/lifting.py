@@ -56,10 +56,10 @@ async def lifted_by_contents(
             cosine=chunk.cosine,
         )
         for chunk in await unit.chunk_search.measure(
-            [ChunkKey(boosts.document_id, chunk_id) for chunk_id in absent], weights={}, vector=question.vector
+            [ChunkKey(boosts.document_id, chunk_id) for chunk_id in absent], lexemes=(), vector=question.vector
         )
     ]
-    return replace(found, candidates=[_lifted(each, boosts) for each in (*found.candidates, *fetched)])
+    return replace(found, shown=None, candidates=[_lifted(each, boosts) for each in (*found.candidates, *fetched)])
 
 
 def _lifted(candidate: Candidate, boosts: ContentsBoosts) -> Candidate:

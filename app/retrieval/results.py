@@ -15,11 +15,15 @@ from repositories.chunk_search import ChunkBody
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Candidates, in which dataset each document is, and the texts of those that are shown, by document and chunk."""
+    """Candidates, in which dataset each document is, and the texts of those that are shown, by document and chunk.
+
+    `shown` is the page of them, where it was made already.
+    """
 
     candidates: list[Candidate]
     dataset_of: Mapping[str, DatasetId]
     bodies: Mapping[tuple[str, str], ChunkBody]
+    shown: HitPage | None = None
 
 
 def ranked(candidates: list[Candidate], request: SearchRequest) -> list[Hit]:
@@ -40,7 +44,7 @@ def result(
     found: Found, request: SearchRequest, question: Question, graph: GraphHit | None, calls: list[ModelCall]
 ) -> SearchResult:
     """Return the page with its texts; a chunk deleted meanwhile is left out."""
-    shown = page(found.candidates, request)
+    shown = found.shown or page(found.candidates, request)
     wanted = frozenset(term.lexeme for term in question.terms)
     return SearchResult(
         hits=[

@@ -30,6 +30,7 @@ from app.retrieval.search import Question, SearchConfig, gather, key_of
 from app.retrieval.tags import query_tags
 from app.retrieval.toc import toc_boosts
 from repositories.chunk_search import ChunkBody, SearchScope
+from repositories.chunk_search_statements import CUSTOM_PLANS
 from repositories.unit_of_work import Database, UnitOfWork
 
 log = structlog.get_logger()
@@ -202,7 +203,7 @@ class Retriever:
         is_reranked: bool,
     ) -> Found:
         """Return the candidates with the texts that are needed of them: the page's, or all that are reranked."""
-        async with self._database.unit(tenant_id) as unit:
+        async with self._database.unit(tenant_id, settings=CUSTOM_PLANS) as unit:
             if self._has_iterative_scans is None:
                 self._has_iterative_scans = await unit.chunk_search.has_iterative_scans()
             pool = await gather(
@@ -218,11 +219,14 @@ class Retriever:
                 common_words=self._common_words,
             )
             candidates = await lifted_by_tags(unit, pool.candidates, tags)
+            shown = None
             if is_reranked:
                 wanted = candidates = self._best(candidates, request)
             else:
-                wanted = [hit.candidate for hit in page(candidates, request).hits]
-            return Found(candidates=candidates, dataset_of=pool.dataset_of, bodies=await _bodies(unit, wanted))
+                shown = page(candidates, request)
+                wanted = [hit.candidate for hit in shown.hits]
+            bodies = await _bodies(unit, wanted)
+            return Found(candidates=candidates, dataset_of=pool.dataset_of, bodies=bodies, shown=shown)
 
     def _best(self, candidates: list[Candidate], request: SearchRequest) -> list[Candidate]:
         """Return those worth a reranker's time; the threshold is for the scores it gives."""
@@ -237,7 +241,7 @@ class Retriever:
         scored = await reranked(
             question, known, passages, reranker, calls=calls, timeout_s=self._config.rerank_timeout_s
         )
-        return replace(found, candidates=scored)
+        return replace(found, candidates=scored, shown=None)
 
     async def _with_contents(
         self,
@@ -257,8 +261,8 @@ class Retriever:
             return found
         async with self._database.unit(tenant_id) as unit:
             found = await lifted_by_contents(unit, found, question, ground.datasets, boosts)
-            shown = [hit.candidate for hit in page(found.candidates, request).hits]
-            return replace(found, bodies=await _bodies(unit, shown))
+            shown = page(found.candidates, request)
+            return replace(found, shown=shown, bodies=await _bodies(unit, [hit.candidate for hit in shown.hits]))
 
     async def _graph(
         self,
@@ -291,5 +295,4 @@ def _nothing(calls: list[ModelCall]) -> SearchResult:
 
 
 async def _bodies(unit: UnitOfWork, wanted: Sequence[Candidate]) -> dict[tuple[str, str], ChunkBody]:
-    found = await unit.chunk_search.bodies([key_of(candidate) for candidate in wanted]) if wanted else {}
-    return {(str(document_id), str(chunk_id)): body for (document_id, chunk_id), body in found.items()}
+    return await unit.chunk_search.bodies([key_of(candidate) for candidate in wanted]) if wanted else {}

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 
 import anyio
 import structlog
-from asyncpg import InterfaceError, PostgresError
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.domain.errors import (
     Forbidden,
@@ -18,10 +16,10 @@ from app.domain.errors import (
     PageKeyAbsent,
     PageKeyUnknown,
     Unauthenticated,
-    Unavailable,
 )
 from app.domain.principals import Caller, KeyKind, StoredKey
 from app.security.keys import hash_secret
+from repositories.failures import DATABASE_FAILURES
 from repositories.unit_of_work import Database
 
 log = structlog.get_logger()
@@ -153,7 +151,7 @@ class Authenticator:
             try:
                 if hot:
                     await self._read(hot, now)
-            except (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutError, Unavailable) as error:
+            except DATABASE_FAILURES as error:
                 log.warning("keys_not_refreshed", error=str(error)[:300])  # requests read for themselves
 
     async def _touch(self, key: StoredKey) -> None:

@@ -11,16 +11,14 @@ from dataclasses import dataclass, field
 
 import anyio
 import structlog
-from asyncpg import InterfaceError, PostgresError
 
 from app.domain.errors import Limited, Unavailable
 from app.domain.ids import ProcessId
 from app.domain.limits import TOO_MANY_STREAMS, KeyOfTenant, LimitsConfig, Standing, Taken
+from repositories.failures import DRIVER_FAILURES
 from repositories.limits import LimitCounters, RequestCounter
 
 log = structlog.get_logger()
-
-FAILURES = (PostgresError, InterfaceError, OSError, TimeoutError)
 
 _AWAY = "The database cannot be reached; please try again."
 _AGAIN_S = 0.5  # before streams that could not be told are told again
@@ -109,7 +107,7 @@ class RequestGate:
             self.round_trips += 1
             batch.taken = await self._counter.take(batch.wanted, self._config.window_s)
             batch.has_failed = False
-        except FAILURES as error:
+        except DRIVER_FAILURES as error:
             log.warning("limits_not_counted", error=str(error)[:300])
         finally:
             batch.done.set()
@@ -220,7 +218,7 @@ class StreamGate:
             granted = await self._counters.hold(self._process_id, held, wanted, self._most)
             openings.has_failed = False
             self._grant(openings, granted)
-        except FAILURES as error:
+        except DRIVER_FAILURES as error:
             log.warning("streams_not_counted", error=str(error)[:300])
             self._changed |= changed | set(wanted)
             self._wake.set()

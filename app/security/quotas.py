@@ -7,18 +7,19 @@ without a turn holds a reservation around all of it, the row of the ledger inclu
         ... ask the model, add its usage to the ledger ...
 """
 
-from collections.abc import AsyncGenerator, Iterable
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import anyio
 import structlog
-from asyncpg import InterfaceError, PostgresError
-from sqlalchemy.exc import SQLAlchemyError
 
-from app.domain.errors import Unavailable
 from app.domain.ids import ProcessId, TenantId, new_id
-from app.domain.limits import TokenQuota
+from app.domain.limits import KeyOfTenant, TokenQuota, TokenStanding
+from repositories.failures import DATABASE_FAILURES
 from repositories.quotas import QuotaRepository
 from repositories.unit_of_work import Database
 
@@ -29,8 +30,10 @@ ANSWER_TOKENS = 1024
 
 _CHARS_PER_TOKEN = 4
 _MOST = 1 << 40  # of an answer: whoever names more gets no more, and the sums stay within a column
-_FAILURES = (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutError, Unavailable)
 _RELEASE_S = 5.0
+_NEWS_S = 1.0  # how a key stands is told for so long without asking anew
+_ASKED_S = 1.0  # an answer is not kept waiting longer to say how its key stands
+_MOST_NOTED = 10_000
 
 
 def estimate(texts: Iterable[str], max_tokens: int | None, *, more: int = 0) -> int:
@@ -38,12 +41,24 @@ def estimate(texts: Iterable[str], max_tokens: int | None, *, more: int = 0) -> 
     return sum(map(len, texts)) // _CHARS_PER_TOKEN + min(max_tokens or ANSWER_TOKENS, _MOST) + more
 
 
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """How a key stood when it last reserved something, or was asked about."""
+
+    standing: TokenStanding
+    at_s: float
+
+
 class Quotas:
     """Reserves tokens of the day for calls of this process."""
 
-    def __init__(self, database: Database, process_id: ProcessId) -> None:
+    def __init__(
+        self, database: Database, process_id: ProcessId, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._database = database
         self._process_id = process_id
+        self._monotonic = monotonic
+        self._noted: OrderedDict[KeyOfTenant, _Noted] = OrderedDict()
         self._left: set[tuple[TenantId, str]] = set()  # still to be released: the database was away
 
     async def reserve(self, quotas: QuotaRepository, reservation_id: str, quota: TokenQuota, tokens: int) -> None:
@@ -53,16 +68,44 @@ class Quotas:
             QuotaUsedUp: nothing of the day is left.
             Limited: what is left is reserved by calls under way.
         """
-        refused = await quotas.reserve(reservation_id, quota, tokens, self._process_id)
+        refused, standing = await quotas.reserve(reservation_id, quota, tokens, self._process_id)
+        self._note((quotas.tenant_id, quota.key_id), standing)
         if refused is not None:
             raise quota.refusal(refused, datetime.now(UTC))
+
+    async def standing(self, tenant_id: TenantId, quota: TokenQuota, *, since_s: float) -> TokenStanding | None:
+        """Return how a key stands with its tokens; None when the database cannot say in good time.
+
+        A call that reserved tokens was told then, so nobody is asked for one that came at `since_s` or later, of the
+        monotonic clock; nor for any within a second.
+        """
+        key = (tenant_id, quota.key_id)
+        noted, now = self._noted.get(key), self._monotonic()
+        if noted is None or noted.at_s < min(since_s, now - _NEWS_S):
+            noted = None
+            try:
+                with anyio.move_on_after(_ASKED_S):
+                    async with self._database.quotas_alone(tenant_id) as quotas:
+                        noted = self._note(key, await quotas.standing(quota))
+            except DATABASE_FAILURES as error:
+                log.warning("quota_not_told", error=str(error)[:300])
+        if noted is None:
+            return None
+        return replace(noted.standing, left_s=max(0.0, noted.standing.left_s - (now - noted.at_s)))
+
+    def _note(self, key: KeyOfTenant, standing: TokenStanding) -> "_Noted":
+        self._noted[key] = noted = _Noted(standing, self._monotonic())
+        self._noted.move_to_end(key)
+        while len(self._noted) > _MOST_NOTED:
+            self._noted.popitem(last=False)
+        return noted
 
     async def release(self, tenant_id: TenantId, reservation_id: str) -> None:
         """Give a reservation back; if the database is away, when it is there again (`release_left`)."""
         try:
             async with self._database.quotas_alone(tenant_id) as quotas:
                 await quotas.release(reservation_id)
-        except _FAILURES as error:
+        except DATABASE_FAILURES as error:
             log.warning("quota_not_released_yet", reservation=reservation_id, error=str(error)[:300])
             self._left.add((tenant_id, reservation_id))
 

@@ -101,13 +101,12 @@ class AskMaker:
         parameters = declared(prompt)
         variables = with_date(asked.variables)
         template = str(prompt.get("system") or "")
-        names_knowledge = any(one.key == KNOWLEDGE for one in parameters) or "{knowledge}" in template
+        has_place = any(one.key == KNOWLEDGE for one in parameters) or "{knowledge}" in template
         searched = tuple(dict.fromkeys([*(one for one, _ in chat.datasets), *map(DatasetId, asked.dataset_ids)]))
-        web_key = self._web_key(chat) if asked.has_web and names_knowledge else None
-        is_searching = names_knowledge and (bool(searched) or web_key is not None)
+        web_key = self._web_key(chat) if asked.has_web and has_place else None
+        is_searching = has_place and (bool(searched) or web_key is not None)
         if is_searching:
-            read_filter(asked.metadata_condition)
-            read_document_filter(chat.meta_data_filter)
+            _check_filters(chat, asked)
         model = self._model(chat, asked.overrides.model)
         wanted = prompt.get("reasoning") if asked.reasoning is None else asked.reasoning
         return Ask(
@@ -167,6 +166,12 @@ class AskMaker:
             return None
         secret = secrets.get("tavily_api_key")
         return WebKey(secret=secret) if secret else None
+
+
+def _check_filters(chat: Chat, asked: Asked) -> None:
+    """Refuse, before there is a turn, a filter that the search could not read."""
+    read_filter(asked.metadata_condition)
+    read_document_filter(chat.meta_data_filter)
 
 
 def nobody(tenant_id: TenantId) -> Chat:

@@ -1,25 +1,23 @@
 """What callers send of a chat, in either vocabulary, read into stored names (conversations.md 2.1, 2.2)."""
 
-import math
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.domain.errors import Invalid, WrongType
 from app.security.sealing import SHOWN
+from app.services.chat_readers import (
+    KNOWN,
+    LLM_READERS,
+    LLM_SETTING,
+    PROMPT_READERS,
+    SECRETS,
+    TOP_READERS,
+    read_object,
+    read_share,
+    read_text,
+)
 from app.services.prompts import default_prompt_config
-
-SECRETS = ("tavily_api_key", "querit_api_key")
-"""Keys of a prompt that are stored sealed and never shown."""
-
-LLM_SETTING = {
-    "temperature": 0.1,
-    "top_p": 0.3,
-    "presence_penalty": 0.4,
-    "frequency_penalty": 0.7,
-    "max_tokens": 512,
-}
-"""How to generate when a maker says nothing of it."""
 
 COLUMNS = ("similarity_threshold", "vector_similarity_weight", "top_n", "top_k", "rerank_id")
 """The retrieval keys: sent at the top or in the prompt, stored as columns."""
@@ -34,18 +32,12 @@ STORED_NAMES = {
 }
 """The words of 0.22 in a prompt, and what they are stored as."""
 
-WEIGHT_DIGITS = 15
-"""1 - (1 - x) gives x again when both are rounded to so many digits."""
-
 DROPPED = frozenset(
     ("id", "tenant_id", "status", "created_by", "create_time", "create_date", "update_time", "update_date")
 )
 """Keys of an assistant that no caller writes; those who send a whole assistant back send them too."""
 
-_INT_MOST = 2**31 - 1
 _NAME_MOST_BYTES = 255
-
-Reader = Callable[[str, Any], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,21 +66,21 @@ def read_fields(sent: Mapping[str, Any], *, default_system: str, is_compat22: bo
     dataset_ids = _iterated(sent) if is_compat22 else _dataset_ids(sent)
     columns = {
         stored: reader(word, sent[word])
-        for word, stored, reader in _TOP
+        for word, stored, reader in TOP_READERS
         if sent.get(word) is not None or (word == "meta_data_filter" and word in sent)
     }
     rerank_word = "rerank_id"
     prompt: dict[str, Any] = {}
     secrets: dict[str, str | None] = {}
     for name in ("prompt_config", "prompt"):  # where both are sent, the words of 0.22 win, as in 2.1
-        for word, value in _prompt_items(_object(sent, name)):
+        for word, value in _prompt_items(read_object(sent, name)):
             stored = STORED_NAMES.get(word, word)
             if stored == "rerank_id" and value is not None:
                 rerank_word = word
             if stored in SECRETS:
                 secrets |= _secret(stored, value)
             elif is_compat22 and word == "keywords_similarity_weight" and value is not None:
-                columns[stored] = _share(word, value)  # 0.22 stores it unchanged and shows the rest to 1
+                columns[stored] = read_share(word, value)  # 0.22 stores it unchanged and shows the rest to 1
             else:
                 _put(columns if stored in COLUMNS else prompt, word, stored, value)
     if prompt.get("system") == "":
@@ -140,13 +132,6 @@ def new_prompt(sent: Mapping[str, Any], *, default_system: str) -> dict[str, Any
     return {**default_prompt_config(default_system), **sent}
 
 
-def _object(sent: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = sent.get(name)
-    if value is not None and not isinstance(value, dict):
-        raise WrongType(f"`{name}` should be an object.", param=name)
-    return value or {}
-
-
 def _dataset_ids(sent: Mapping[str, Any]) -> list[str] | None:
     if "dataset_ids" not in sent:
         return None
@@ -164,10 +149,10 @@ def _iterated(sent: Mapping[str, Any]) -> list[str] | None:
     return _dataset_ids({**sent, "dataset_ids": list(value or ())}) if "dataset_ids" in sent else None
 
 
-def unknown_key(sent: Mapping[str, Any], known: Container[str]) -> str | None:
+def unknown_key(sent: Mapping[str, Any]) -> str | None:
     """Return a key of an update that 0.22 fails on: one it has no column for, or an empty `llm` or `prompt`."""
     empty = next((name for name in ("llm", "prompt") if name in sent and not sent[name]), None)
-    return empty or next((key for key in sent if key not in known and key not in DROPPED), None)
+    return empty or next((key for key in sent if key not in KNOWN and key not in DROPPED), None)
 
 
 def _prompt_items(prompt: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -177,7 +162,7 @@ def _prompt_items(prompt: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _put(into: dict[str, Any], word: str, stored: str, value: Any) -> None:
-    reader = _PROMPT.get(word) or _PROMPT.get(stored)
+    reader = PROMPT_READERS.get(word) or PROMPT_READERS.get(stored)
     if reader is None:
         into[stored] = value
     elif value is not None:
@@ -190,138 +175,26 @@ def _secret(name: str, value: Any) -> dict[str, str | None]:
     """Return what becomes of a secret: what we show instead of it leaves it, an empty one takes it away."""
     if value is None or value == "":
         return {name: None}
-    return {} if value == SHOWN else {name: _text(name, value)}
+    return {} if value == SHOWN else {name: read_text(name, value)}
 
 
 def _llm_setting(sent: Mapping[str, Any], *, is_checked: bool) -> dict[str, Any] | None:
-    new, old = _object(sent, "llm_setting"), _object(sent, "llm")
+    new, old = read_object(sent, "llm_setting"), read_object(sent, "llm")
     if sent.get("llm_setting") is None and not old:
         return None
     setting = {key: value for key, value in {**new, **old}.items() if key != "model_name"}
     for key in LLM_SETTING if is_checked else ():
         if setting.get(key) is not None:
-            _LLM[key](key, setting[key])
+            LLM_READERS[key](key, setting[key])
     return setting
 
 
 def _model_name(sent: Mapping[str, Any]) -> tuple[str | None, str]:
     for word, value in (
-        ("model_name", _object(sent, "llm").get("model_name")),
+        ("model_name", read_object(sent, "llm").get("model_name")),
         ("llm_id", sent.get("llm_id")),
-        ("model_name", _object(sent, "llm_setting").get("model_name")),
+        ("model_name", read_object(sent, "llm_setting").get("model_name")),
     ):
         if value is not None and value != "":
-            return _text(word, value), word
+            return read_text(word, value), word
     return None, "llm_id"
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise Invalid(f"`{name}` must be a string.", param=name)
-    return value
-
-
-def _boolean(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise Invalid(f"`{name}` must be a boolean.", param=name)
-    return value
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise Invalid(f"`{name}` must be a number.", param=name)
-    return value
-
-
-def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise Invalid(f"`{name}` must be an integer.", param=name)
-    return value
-
-
-def _count(name: str, value: Any) -> int:
-    if not 1 <= _whole(name, value) <= _INT_MOST:
-        raise Invalid(f"`{name}` must be an integer from 1 to {_INT_MOST}.", param=name)
-    return int(value)
-
-
-def _share(name: str, value: Any) -> float:
-    if not 0 <= _number(name, value) <= 1:
-        raise Invalid(f"`{name}` must be a number from 0 to 1.", param=name)
-    return float(value)
-
-
-def _keywords_weight(name: str, value: Any) -> float:
-    return round(1 - _share(name, value), WEIGHT_DIGITS)
-
-
-def _reasoning(name: str, value: Any) -> bool | int:
-    if not isinstance(value, bool | int) or not 0 <= value <= 4:
-        raise Invalid(f"`{name}` must be a boolean or an integer from 0 to 4.", param=name)
-    return value
-
-
-def _texts(name: str, value: Any) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise Invalid(f"`{name}` should be a list of strings.", param=name)
-    return value
-
-
-def _parameters(name: str, value: Any) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or not all(_is_parameter(each) for each in value):
-        raise Invalid(f'`{name}` should be a list of objects like {{"key": "lang", "optional": false}}.', param=name)
-    return [{"key": each["key"], "optional": each.get("optional", False)} for each in value]
-
-
-def _is_parameter(value: Any) -> bool:
-    if not isinstance(value, dict):
-        return False
-    key: Any = value.get("key")
-    return isinstance(key, str) and key != "" and isinstance(value.get("optional", False), bool)
-
-
-def _filter(name: str, value: Any) -> dict[str, Any]:
-    return _object({name: value}, name)
-
-
-def _flag(name: str, value: Any) -> str:
-    return str(int(value)) if isinstance(value, bool | int) else _text(name, value)
-
-
-_LLM: dict[str, Reader] = {**dict.fromkeys(LLM_SETTING, _number), "max_tokens": _whole}
-
-_PROMPT: dict[str, Reader] = {
-    **dict.fromkeys(("system", "prologue", "empty_response", "rerank_id", *SECRETS), _text),
-    **dict.fromkeys(("quote", "tts", "refine_multiturn", "keyword", "use_kg", "toc_enhance"), _boolean),
-    "parameters": _parameters,
-    "cross_languages": _texts,
-    "reasoning": _reasoning,
-    "similarity_threshold": _share,
-    "vector_similarity_weight": _share,
-    "keywords_similarity_weight": _keywords_weight,
-    "top_n": _count,
-    "top_k": _count,
-}
-
-_TOP: tuple[tuple[str, str, Reader], ...] = (  # of two words for one column the later one wins
-    ("icon", "avatar", _text),
-    ("avatar", "avatar", _text),
-    ("description", "description", _text),
-    ("language", "language", _text),
-    ("do_refer", "do_refer", _flag),
-    ("show_quotation", "do_refer", _flag),
-    ("meta_data_filter", "meta_data_filter", _filter),
-    ("similarity_threshold", "similarity_threshold", _share),
-    ("vector_similarity_weight", "vector_similarity_weight", _share),
-    ("top_n", "top_n", _count),
-    ("top_k", "top_k", _count),
-    ("rerank_id", "rerank_id", _text),
-)
-
-KNOWN = frozenset(
-    (
-        *("name", "dataset_ids", "llm", "llm_id", "llm_setting", "prompt", "prompt_config", "prompt_type"),
-        *(word for word, _, _ in _TOP),
-    )
-)
-"""Top-level keys of an assistant's body that mean something."""

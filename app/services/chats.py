@@ -14,7 +14,6 @@ from app.llm.catalogue import ModelCatalogue, ModelUnknown, ModelUnusable
 from app.llm.entries import ModelKind
 from app.security.sealing import SHOWN, Sealer
 from app.services.chat_fields import (
-    KNOWN,
     ChatFields,
     merged_setting,
     new_prompt,
@@ -152,7 +151,7 @@ class ChatService:
             **fields.columns,
         )
         self._check_parameters(changed)
-        if self._rules.is_compat22 and not is_part and (key := unknown_key(sent, KNOWN)) is not None:
+        if self._rules.is_compat22 and not is_part and (key := unknown_key(sent)) is not None:
             raise UnknownField(f'ValueError("Unrecognized field: {key}")', param=key)
         written = await self._unit.chats.update(self._sealed(changed, fields.secrets))
         if written is None:

@@ -79,7 +79,7 @@ async def change_dataset(
     """
     if not sent:
         raise BadArgument("No properties were modified")
-    dataset = await unit.datasets.get(dataset_id)
+    dataset = await unit.datasets.lock(dataset_id)
     if dataset is None:
         raise lacks_permission(unit.tenant_id, dataset_id)
     changes = dict(sent)

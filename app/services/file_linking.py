@@ -10,10 +10,9 @@ from app.domain.errors import NotFound, Unsuitable
 from app.domain.files import File, FileId, FileLink
 from app.domain.ids import DatasetId, DocumentId, TenantId, new_id
 from app.ingest.blobs import BlobStore, blob_key
-from app.ingest.sweeping import sweep_now
+from app.ingest.sweeping import forget_blobs, sweep_now
 from app.services.file_changes import remove_of_datasets
 from app.services.file_names import is_supported
-from app.services.files import forget_keys
 from app.services.uploads import StoredFile, add_document
 from repositories.stray_blobs import UPLOAD_GRACE_S
 from repositories.unit_of_work import Database, UnitOfWork
@@ -58,7 +57,7 @@ class FileLinker:
                     await self._blobs.put(copy.stored.blob_key, self._blobs.stream(copy.file.blob_key))
             links = await self._store(file_ids, wanted_ids, copies)
         except BaseException:
-            await forget_keys(self._database, self._blobs, self._tenant_id, keys)
+            await forget_blobs(self._database, self._blobs, self._tenant_id, keys)
             raise
         await sweep_now(self._database, self._blobs, self._tenant_id)
         return links

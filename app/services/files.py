@@ -4,21 +4,18 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import anyio
-
 from app.domain.datasets import free_names
 from app.domain.errors import NotFound, Taken, Unsuitable
 from app.domain.files import FOLDER, File, FileId, FileListing, ListedFile, root_id
 from app.domain.ids import DatasetId, TenantId, new_id
 from app.ingest.blobs import BlobStore, blob_key
 from app.ingest.file_types import document_type
-from app.ingest.sweeping import sweep_now
+from app.ingest.sweeping import forget_blobs
 from app.services.file_names import MAX_NAME_BYTES, clean_name
 from repositories.stray_blobs import UPLOAD_GRACE_S
 from repositories.unit_of_work import Database, UnitOfWork
 
 MOST_FOLDERS = 32  # that one uploaded name may open, one in the other
-_FORGET_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +233,7 @@ class FileIntake:
                 await unit.stray_blobs.clear(keys)
                 return made
         except BaseException:
-            await forget_keys(self._database, self._blobs, self._tenant_id, keys)
+            await forget_blobs(self._database, self._blobs, self._tenant_id, keys)
             raise
 
     async def _folder(self, unit: UnitOfWork, folder_id: str) -> File:
@@ -267,11 +264,3 @@ class FileIntake:
         if made is None or not made.is_folder:
             raise Taken("Duplicated folder name in the same folder.")
         return made.id
-
-
-async def forget_keys(database: Database, blobs: BlobStore, tenant_id: TenantId, keys: Sequence[str]) -> None:
-    """Delete blobs that nothing names after all; what cannot be deleted now is left to the sweeper."""
-    with anyio.move_on_after(_FORGET_S, shield=True):
-        async with database.unit(tenant_id) as unit:
-            await unit.stray_blobs.add(keys)
-        await sweep_now(database, blobs, tenant_id)

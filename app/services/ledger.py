@@ -6,18 +6,16 @@ from dataclasses import dataclass, field, replace
 import anyio
 import anyio.to_thread
 import structlog
-from asyncpg import InterfaceError, PostgresError
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.domain.errors import Unavailable
 from app.domain.ids import KeyId, TenantId
 from app.domain.models import Usage
 from app.domain.retrieval import ModelCall
+from repositories.failures import DATABASE_FAILURES
 from repositories.unit_of_work import Database
 
 log = structlog.get_logger()
 
-_FAILURES = (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutError, Unavailable)
 _AGAIN_S = 0.5
 _LAST_TRIES = 20
 _MOST_WAITING = 20_000
@@ -77,29 +75,30 @@ class Ledger:
                 log.error("usage_lost", rows=len(self._waiting))
 
     async def _write(self) -> bool:
-        """Write the oldest rows, of each tenant in one transaction; say whether the database took them."""
+        """Write the oldest rows, of each key in one transaction; say whether the database took them.
+
+        With rows of several keys a transaction would hold the tenant's count of the day, which comes last, while it
+        waits for the sums of the next key.
+        """
         batch = self._waiting[:_BATCH]
+        keys: dict[tuple[TenantId, KeyId], list[Entry]] = {}
         for entry in batch:
             if entry.count is not None:
                 entry.call = replace(entry.call, usage=await anyio.to_thread.run_sync(entry.count))
                 entry.count = None
-        tenants: dict[TenantId, dict[KeyId, list[Entry]]] = {}
-        for entry in batch:
-            tenants.setdefault(entry.tenant_id, {}).setdefault(entry.key_id, []).append(entry)
+            keys.setdefault((entry.tenant_id, entry.key_id), []).append(entry)
         try:
-            for tenant_id, keys in tenants.items():
-                await self._write_tenant(tenant_id, keys)
-        except _FAILURES as error:
+            for (tenant_id, key_id), entries in keys.items():
+                await self._write_key(tenant_id, key_id, entries)
+        except DATABASE_FAILURES as error:
             log.warning("usage_not_written_yet", error=str(error)[:300])
             return False
         return True
 
-    async def _write_tenant(self, tenant_id: TenantId, keys: dict[KeyId, list[Entry]]) -> None:
-        async with self._database.unit(tenant_id) as unit:
-            for key_id in sorted(keys):
-                await unit.usage.add([entry.call for entry in keys[key_id]], api_key_id=key_id)
-        done = {id(entry) for entries in keys.values() for entry in entries}
+    async def _write_key(self, tenant_id: TenantId, key_id: KeyId, entries: list[Entry]) -> None:
+        async with self._database.usage_alone(tenant_id) as usage:
+            await usage.add([entry.call for entry in entries], api_key_id=key_id)
+        done = {id(entry) for entry in entries}
         self._waiting = [entry for entry in self._waiting if id(entry) not in done]
-        for entries in keys.values():
-            for entry in entries:
-                entry.written.set()
+        for entry in entries:
+            entry.written.set()

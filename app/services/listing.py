@@ -8,9 +8,10 @@ from app.domain.errors import Invalid, WrongType
 from app.domain.listing import Listing, OrderBy
 
 PAGE_SIZE_MOST = 1000
-_OFFSET_MOST = 2**62  # Postgres counts rows in 64 bits
-_NUMBER = re.compile(r"[0-9]+")
-_NUMBER_DIGITS = 18  # more than any page there is
+OFFSET_MOST = 2**62
+"""Postgres counts rows in 64 bits."""
+
+_DIGITS_MOST = 18
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _ORDERS: dict[str, OrderBy] = {order: order for order in get_args(OrderBy)}
 
@@ -31,14 +32,22 @@ def read_listing(*, page: str = "1", page_size: str = "30", orderby: str = "", d
         order_by=order_by,
         is_descending=desc not in ("False", "false"),
         limit=size,
-        offset=min(max(number - 1, 0) * size, _OFFSET_MOST),
+        offset=min(max(number - 1, 0) * size, OFFSET_MOST),
     )
 
 
 def _number(value: str) -> int:
-    if _NUMBER.fullmatch(value) is None:
+    number = count_of(value)
+    if number is None:
         raise WrongType("page and page_size must be non-negative integers")
-    return int(value) if len(value) <= _NUMBER_DIGITS else 10**_NUMBER_DIGITS
+    return number
+
+
+def count_of(digits: str) -> int | None:
+    """Return the number that ASCII digits make, None when there is anything else; one too large is `OFFSET_MOST`."""
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    return int(digits) if len(digits) <= _DIGITS_MOST else OFFSET_MOST
 
 
 def read_moment(name: str, value: str, *, is_end: bool = False) -> datetime | None:

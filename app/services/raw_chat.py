@@ -1,6 +1,7 @@
 """Calls of raw models: what the caller sent is checked, sent on nearly as it is, and what it cost is written down.
 
-There is no turn and no session: nothing of what was said is stored.
+There is no turn and no session: nothing of what was said is stored, unless a key says that the call may come again
+(`raw_once`).
 """
 
 import asyncio

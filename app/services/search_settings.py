@@ -1,6 +1,5 @@
 """How a search app searches and answers: its `search_config`, read when it is used (conversations.md 7.7)."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +8,7 @@ from app.domain.errors import Invalid, WrongType
 from app.domain.models import GenerationOptions
 from app.llm.base import ChatModel
 from app.llm.catalogue import ModelCatalogue, ModelUnknown, ModelUnusable
+from app.services.generation import is_number
 from app.services.reading import flag, number, texts, whole
 
 ANSWER_THRESHOLD = 0.1
@@ -104,7 +104,7 @@ def generation(setting: Mapping[str, Any], *, temperature: float, max_tokens: in
         value = setting.get(name)
         if setting.get(f"{name}_enabled") is False:
             found[name] = switched_off
-        elif setting.get(_OLD_SWITCHES[name]) is not False and _is_number(value):
+        elif setting.get(_OLD_SWITCHES[name]) is not False and is_number(value):
             found[name] = value
     most = setting.get("max_tokens")
     if isinstance(most, int) and not isinstance(most, bool) and most > 0:
@@ -122,7 +122,3 @@ def chat_model(catalogue: ModelCatalogue, name: str | None) -> ChatModel:
         return catalogue.chat(name)
     except (ModelUnknown, ModelUnusable) as error:
         raise Invalid(error.message, param="chat_id") from error
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,8 +1,7 @@
 """Cursors of lists of sessions: opaque to callers, who only hand them back."""
 
 import base64
-import binascii
-from datetime import datetime
+from datetime import UTC, datetime
 
 import orjson
 
@@ -32,15 +31,14 @@ def read_cursor(text: str, listing: Listing) -> SessionCursor | None:
         return None
     try:
         order_by, is_descending, value, created_at, session_id = _parts(text)
-        moment = datetime.fromisoformat(created_at)
         cursor = SessionCursor(
             order_by=listing.order_by,
             is_descending=listing.is_descending,
-            value=value if listing.order_by == "name" else datetime.fromisoformat(value),
-            created_at=moment,
+            value=value if listing.order_by == "name" else _moment(value),
+            created_at=_moment(created_at),
             id=session_id,
         )
-    except (ValueError, TypeError, binascii.Error) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise BadArgument("`after` is no cursor of a list of sessions.", param="after") from error
     if (order_by, is_descending) != (listing.order_by, listing.is_descending):
         raise BadArgument("`after` belongs to a list of another order.", param="after")
@@ -56,6 +54,14 @@ def _parts(text: str) -> tuple[str, bool, str, str, str]:
     if not isinstance(is_descending, bool) or not all(isinstance(one, str) and "\x00" not in one for one in texts):
         raise ValueError("no cursor")
     return order_by, is_descending, value, created_at, session_id
+
+
+def _moment(text: str) -> datetime:
+    """Read a moment that Postgres can hold; in UTC, as ours are."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("no cursor")
+    return moment.astimezone(UTC)
 
 
 def read_position(before: str, after: str, limit: str) -> Position:

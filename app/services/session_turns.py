@@ -8,7 +8,7 @@ from app.domain.errors import BadArgument, Invalid
 from app.domain.ids import ChatId, KeyId, SessionId, new_id
 from app.domain.sessions import MessageMissing, MessageRange, Position, Session, SessionMissing
 from app.domain.turns import SessionBusy, TurnState
-from app.services.sessions import MESSAGES_SHOWN, SessionView, name_of
+from app.services.sessions import MESSAGES_SHOWN, SessionView, name_of, user_id_of
 from repositories.unit_of_work import UnitOfWork
 
 STRETCH_MOST = 1000
@@ -96,12 +96,13 @@ class SessionTurnService:
         session = await self.session(chat_id, session_id)
         message_id = required(sent, "message_id")["message_id"]
         place = await self._ended(session_id, message_id)
+        user_id = user_id_of(sent.get("user_id"))
         now = datetime.now(UTC)
         copy = Session(
             id=SessionId(new_id()),
             chat_id=chat_id,
             name=name_of(sent.get("name") or session.name),
-            user_id=_text(sent, "user_id", session.user_id),
+            user_id=session.user_id if user_id is None else user_id,
             created_at=now,
             updated_at=now,
         )

@@ -9,7 +9,16 @@ from app.domain.chats import ChatMissing
 from app.domain.errors import Invalid
 from app.domain.ids import ChatId, SessionId, new_id, new_turn_id
 from app.domain.listing import Deletion, Listing
-from app.domain.sessions import MessageRange, Session, SessionCursor, SessionFilter, SessionMissing, SessionPage
+from app.domain.sessions import (
+    WORD_MOST_BYTES,
+    MessageRange,
+    Session,
+    SessionCursor,
+    SessionFilter,
+    SessionMissing,
+    SessionPage,
+    fits_index,
+)
 from app.services.deletion import delete_several
 from app.services.prompts import opener
 from repositories.jobs import CHANNEL, DELETE_SESSIONS
@@ -70,7 +79,7 @@ class SessionService:
             id=SessionId(new_id()),
             chat_id=chat_id,
             name=self._name(sent.get("name", "New session")),
-            user_id=_user_id(sent.get("user_id")) or "",
+            user_id=user_id_of(sent.get("user_id")) or "",
             variables=variables,
             created_at=now,
             updated_at=now,
@@ -97,7 +106,7 @@ class SessionService:
         if "reference" in sent:
             raise Invalid("`reference` can not be change", param="reference")
         name = self._name(sent["name"]) if "name" in sent else None
-        user_id = _user_id(sent.get("user_id"))
+        user_id = user_id_of(sent.get("user_id"))
         if name is None and user_id is None:
             return await self._view(session)
         changed = await self._unit.sessions.change(session_id, name=name, user_id=user_id)
@@ -182,7 +191,11 @@ class SessionService:
         if not value or (isinstance(value, str) and not value.strip()):
             message = "`name` can not be empty." if self._is_compat22 else "Name cannot be empty."
             raise Invalid(message, param="name")
-        return value if self._is_compat22 and isinstance(value, str) else name_of(value)  # 0.22 takes any length
+        if not (self._is_compat22 and isinstance(value, str)):
+            return name_of(value)
+        if not fits_index(value):  # 0.22 has no limit of its own
+            raise Invalid(f"Name is longer than {WORD_MOST_BYTES} bytes.", param="name")
+        return value
 
 
 def name_of(value: Any) -> str:
@@ -198,7 +211,16 @@ def name_of(value: Any) -> str:
     return value
 
 
-def _user_id(value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
+def user_id_of(value: Any) -> str | None:
+    """Return a user id as it is stored; None when none was sent.
+
+    Raises:
+        Invalid: it is no string, or too long.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str):
         raise Invalid("`user_id` must be a string.", param="user_id")
+    if not fits_index(value):
+        raise Invalid(f"`user_id` is longer than {WORD_MOST_BYTES} bytes.", param="user_id")
     return value

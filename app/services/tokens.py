@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.domain.errors import Conflict, Forbidden, Invalid, Missing
 from app.domain.ids import KeyId
+from app.domain.origins import page_origin
 from app.domain.principals import PAGE_SCOPES, BotKind, Caller, KeyKind, Scope, StoredKey, Visit
 from app.security.keys import VISITOR_MOST_S, NewKey, hash_secret, make_embed_token, make_key
 from repositories.unit_of_work import UnitOfWork
@@ -15,8 +16,6 @@ OVERLAP_MOST_S = 30 * 24 * 3600
 VISITOR_NAME_MOST = 255
 
 _SHOWN = re.compile(r"(.+?)(?:\.\.\.|…)(.*)", re.DOTALL)
-_ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?/?", re.ASCII | re.IGNORECASE)
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,13 +176,7 @@ def visit_of(bot_kind: BotKind, bot_id: str, *, origin: str, visitor: str) -> Vi
     Raises:
         Invalid: there is no such origin.
     """
-    return Visit(bot_kind=bot_kind, bot_id=bot_id, origin=_origin(origin), visitor=visitor)
-
-
-def _origin(text: str) -> str:
-    """Return scheme, host and port in small letters, the port only where it is not the scheme's own."""
-    found = _ORIGIN.fullmatch(text)
-    if found is None:
+    written = page_origin(origin)
+    if written is None:
         raise Invalid("`origin` must be like https://shop.example or http://localhost:8080.", param="origin")
-    scheme, host, port = found[1].lower(), found[2].lower(), int(found[3] or _DEFAULT_PORTS[found[1].lower()])
-    return f"{scheme}://{host}" + (f":{port}" if port != _DEFAULT_PORTS[scheme] else "")
+    return Visit(bot_kind=bot_kind, bot_id=bot_id, origin=written, visitor=visitor)

@@ -13,6 +13,7 @@ from app.domain.sessions import Session, SessionMissing
 from app.engine.ask import NewSession, Recognition
 from app.services.prompts import opener
 from app.services.questions import Opened, Question
+from app.services.sessions import user_id_of
 from repositories.unit_of_work import UnitOfWork
 
 
@@ -65,13 +66,17 @@ async def check_ground(unit: UnitOfWork, chat: Chat, question: Question) -> None
 
 
 def beginning(chat: Chat, question: Question) -> NewSession:
-    """Return the session that begins with a question, or with none."""
+    """Return the session that begins with a question, or with none.
+
+    Raises:
+        Invalid: the user id is too long.
+    """
     now = datetime.now(UTC)
     session = Session(
         id=SessionId(new_id()),
         chat_id=chat.id,
         name=question.session_name,
-        user_id=question.user_id,
+        user_id=user_id_of(question.user_id) or "",
         variables=dict(question.variables),
         created_at=now,
         updated_at=now,

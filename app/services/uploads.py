@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import anyio
 import orjson
 
 from app.domain.datasets import Dataset, Document, UploadTargetMissing, free_names
@@ -18,15 +17,13 @@ from app.domain.errors import Invalid
 from app.domain.ids import DatasetId, DocumentId, KeyId, TenantId, new_id
 from app.ingest.blobs import BlobStore, blob_key
 from app.ingest.file_types import DocumentType, chunk_method_for, document_type, suffix
-from app.ingest.sweeping import sweep_now
+from app.ingest.sweeping import forget_blobs
 from app.services.file_names import is_supported
 from repositories.stray_blobs import UPLOAD_GRACE_S
 from repositories.unit_of_work import Database, UnitOfWork
 
 VIRTUAL = "virtual"
 """The type of a document that has no bytes, and a name of no sort of file."""
-
-_ABANDON_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +119,10 @@ class Uploads:
             ]
             done = await self._commit(stored, refused, render, call)
         except BaseException:
-            await self._abandon(keys)
+            await forget_blobs(self._database, self._blobs, self._tenant_id, keys)
             raise
         if done.is_replay:
-            await self._abandon(keys)
+            await forget_blobs(self._database, self._blobs, self._tenant_id, keys)
         return done
 
     async def _announce(self, ids: Sequence[DocumentId]) -> list[str]:
@@ -177,14 +174,6 @@ class Uploads:
         added = [await add_document(unit, dataset, file) for file in files]
         await unit.stray_blobs.clear([file.blob_key for file in files])
         return added
-
-    async def _abandon(self, keys: Sequence[str]) -> None:
-        if not keys:
-            return
-        with anyio.move_on_after(_ABANDON_S, shield=True):
-            async with self._database.unit(self._tenant_id) as unit:
-                await unit.stray_blobs.add(keys)
-        await sweep_now(self._database, self._blobs, self._tenant_id)
 
     def _unknown(self) -> UploadTargetMissing:
         return UploadTargetMissing(f"Can't find the dataset with ID {self._dataset_id}!")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.domain.errors import BadArgument, WrongType
+from app.domain.sessions import WORD_MOST_BYTES, fits_index
 from app.services.v1_params import check_generation
 
 _OWN = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "max_tokens", "stop")
@@ -78,7 +79,7 @@ def read_params(body: Mapping[str, Any]) -> AssistantParams:
         has_tools=has_tools and body.get("tool_choice") != "none",
         calls_one=body.get("parallel_tool_calls") is False,
         has_logprobs=body.get("logprobs") is True,
-        user_id=_text(body, "safety_identifier") or _text(body, "user"),
+        user_id=_user_id(body, "safety_identifier") or _user_id(body, "user"),
         session_id=_session_id(body),
         reference=_flag(body, "reference"),
         variables=_object(body, "variables") or {},
@@ -126,6 +127,13 @@ def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name, "")
     if not isinstance(value, str):
         raise WrongType(f"`{name}` must be a text.", param=name)
+    return value
+
+
+def _user_id(body: Mapping[str, Any], name: str) -> str:
+    value = _text(body, name)
+    if not fits_index(value):
+        raise BadArgument(f"`{name}` is longer than {WORD_MOST_BYTES} bytes.", param=name)
     return value
 
 

@@ -8,10 +8,10 @@ import orjson
 
 from app.domain.chats import ChatMissing, ParameterMissing
 from app.domain.errors import BadArgument, Invalid
-from app.domain.ids import ChatId, DatasetId, DocumentId, SessionId, TurnId
+from app.domain.ids import ChatId, SessionId, TurnId
 from app.domain.models import ChatMessage
 from app.domain.principals import Caller
-from app.domain.references import Reference
+from app.domain.references import GONE, Reference
 from app.domain.sessions import Message
 from app.domain.turns import SessionBusy
 from app.engine.ask import Ask, Found, Recognition, Skin
@@ -165,28 +165,17 @@ def _look(params: AssistantParams, spoken: Spoken) -> Look | None:
             return ask
         if answer.references is None or ask.skin.found is not None:
             return ask
-        kept = await _still_there(unit, answer.references, ask)
+        kept = _still_there(answer.references, ask)
         found = Found(references=kept, total=answer.reference_total)
         return replace(ask, skin=replace(ask.skin, found=found))
 
     return look
 
 
-async def _still_there(unit: UnitOfWork, references: tuple[Reference, ...], ask: Ask) -> tuple[Reference, ...]:
+def _still_there(references: tuple[Reference, ...], ask: Ask) -> tuple[Reference, ...]:
     """Return those of an earlier answer's references that a new one may rest on: none of deleted documents (C-08)."""
-    wanted: dict[DatasetId, set[DocumentId]] = {}
-    for one in references:
-        if one.document_id and one.dataset_id in ask.dataset_ids:
-            wanted.setdefault(one.dataset_id, set()).add(one.document_id)
-    there = {
-        document.id
-        for dataset_id, ids in wanted.items()
-        for document in await unit.documents.many(dataset_id, sorted(ids))
-    }
     return tuple(
-        one
-        for one in references
-        if not one.dataset_id or one.document_id in there or (not one.document_id and one.dataset_id in ask.dataset_ids)
+        one for one in references if one is not GONE and (not one.dataset_id or one.dataset_id in ask.dataset_ids)
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import IntegrityError
 
-from app.building import models
+from app.building.models import models
 from app.db.engine import create_engine
 from app.llm.catalogue import ModelCatalogue
 from app.llm.tokens import BpeTokenCounter

@@ -13,9 +13,9 @@ from app.db.embedded import SUPERUSER, EmbeddedPostgres, run_embedded
 from app.db.roles import APP_ROLE, OWNER_ROLE, create_database, create_roles
 from app.db.soundness import look_at_role
 from app.domain.errors import ParleyError
-from app.engine.failures import DATABASE_FAILURES
 from app.settings import Settings
 from migrations.run import check, upgrade
+from repositories.failures import DATABASE_FAILURES
 
 DATABASE = "parley"
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import anyio
 import structlog
 
-from app.engine.failures import DATABASE_FAILURES
 from app.engine.lease import new_process_id
 from app.serving.children import child, command
 from app.serving.stopping import Stop
+from repositories.failures import DATABASE_FAILURES
 from repositories.jobs import CHANNEL
 from repositories.listener import Listener
 from repositories.unit_of_work import Database

@@ -42,7 +42,7 @@ def write_once(path: Path, text: str) -> None:
     try:
         os.link(temporary, path)
     except FileExistsError:
-        pass
+        pass  # another process was first; whoever needs the text reads the file
     finally:
         temporary.unlink()
 

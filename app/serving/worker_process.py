@@ -8,7 +8,8 @@ from functools import partial
 
 import anyio
 
-from app.building import blob_url, models
+from app.building import blob_url
+from app.building.models import models
 from app.db.engine import create_engine
 from app.db.process import die_with_parent
 from app.engine.lease import new_process_id

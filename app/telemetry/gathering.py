@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -30,9 +31,8 @@ class Gathering:
             try:
                 await refresh()
                 writer.write(self._metrics.text())
-                await writer.drain()
-            except OSError:
-                pass  # whoever asked has left
+                with suppress(ConnectionError):  # whoever asked has left, and nobody else wants this answer
+                    await writer.drain()
             finally:
                 writer.close()
 

@@ -1,5 +1,6 @@
 """Logging: one set-up for our lines and those of libraries; a line on a terminal, JSON anywhere else."""
 
+import json
 import logging
 import sys
 from collections.abc import MutableMapping
@@ -68,4 +69,7 @@ def _name_the_library(_logger: object, _method: str, event: MutableMapping[str, 
 
 
 def _json(event: object, **_: object) -> str:
-    return orjson.dumps(event, default=str).decode("utf-8", "replace")
+    try:
+        return orjson.dumps(event, default=str).decode()
+    except TypeError:  # a text with half a character in it, or a number of more than 64 bits
+        return json.dumps(event, default=str)

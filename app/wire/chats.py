@@ -7,13 +7,11 @@ from app.domain.chats import Chat
 from app.domain.datasets import Dataset
 from app.domain.ids import DatasetId
 from app.security.sealing import SHOWN
-from app.services.chat_fields import SECRETS
+from app.services.chat_readers import SECRETS, WEIGHT_DIGITS
 from app.wire.envelope import times
 from app.wire.knowledge import dataset
 
 _OLD_NAMES = {"prologue": "opener", "parameters": "variables", "quote": "show_quote"}
-
-_WEIGHT_DIGITS = 15  # so that 1 - (1 - x) is x
 
 
 def chat_object(chat: Chat) -> dict[str, Any]:
@@ -84,7 +82,7 @@ def _prompt(chat: Chat, config: dict[str, Any]) -> dict[str, Any]:
         "system": system,
         **rest,
         "similarity_threshold": chat.similarity_threshold,
-        "keywords_similarity_weight": round(1 - chat.vector_similarity_weight, _WEIGHT_DIGITS),
+        "keywords_similarity_weight": round(1 - chat.vector_similarity_weight, WEIGHT_DIGITS),
         "top_n": chat.top_n,
         "top_k": chat.top_k,
         "rerank_model": chat.rerank_id,

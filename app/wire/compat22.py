@@ -1,6 +1,6 @@
 """What RAGFlow 0.22 answers where the default dialect answers otherwise (knowledge.md 0; conversations.md 1.2).
 
-Codes of refusals are in `app/wire/errors.py`; here are the envelope of success, the words that differ, and the routes
+Codes of refusals are in `app/wire/dialects.py`; here are the envelope of success, the words that differ, and the routes
 that have their own.
 """
 

@@ -2,7 +2,7 @@
 
 import math
 
-from app.domain.limits import Standing
+from app.domain.limits import Standing, TokenStanding
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -22,6 +22,15 @@ def limit_headers(standing: Standing, *, is_openai: bool) -> Headers:
             (b"x-ratelimit-reset-requests", duration(standing.left_s).encode()),
         ]
     return headers
+
+
+def token_headers(standing: TokenStanding) -> Headers:
+    """Return OpenAI's three headers about tokens."""
+    return [
+        (b"x-ratelimit-limit-tokens", b"%d" % standing.limit),
+        (b"x-ratelimit-remaining-tokens", b"%d" % standing.remaining),
+        (b"x-ratelimit-reset-tokens", duration(standing.left_s).encode()),
+    ]
 
 
 def duration(seconds: float) -> str:

@@ -20,7 +20,7 @@ from app.domain.events import (
     TurnStarted,
 )
 from app.domain.ids import SessionId, TurnId
-from app.domain.references import Reference, count_documents
+from app.domain.references import Reference, count_documents, shown
 from app.wire.envelope import success
 from app.wire.references import chunk_12, doc_aggs
 
@@ -147,7 +147,7 @@ def reference(references: tuple[Reference, ...] | None, total: int, ending: Endi
     if references is None:
         return {}
     counts = count_documents(references, ending.cited)
-    return {"total": total, "chunks": [chunk_12(one) for one in references], "doc_aggs": doc_aggs(counts)}
+    return {"total": total, "chunks": [chunk_12(one) for one in shown(references)], "doc_aggs": doc_aggs(counts)}
 
 
 def failure(event: Failed) -> dict[str, Any]:

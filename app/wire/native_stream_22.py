@@ -17,7 +17,7 @@ from app.domain.events import (
     TurnStarted,
 )
 from app.domain.ids import SessionId, TurnId
-from app.domain.references import Reference, count_documents
+from app.domain.references import Reference, count_documents, shown
 from app.wire.compat22 import without_aliases
 from app.wire.references import chunk_12, doc_aggs
 
@@ -85,7 +85,7 @@ class NativeStream22:
             counts = count_documents(self._references, ending.cited)
             found = {
                 "total": self._total,
-                "chunks": without_aliases([chunk_12(one) for one in self._references]),
+                "chunks": without_aliases([chunk_12(one) for one in shown(self._references)]),
                 "doc_aggs": doc_aggs(counts),
             }
         told = {"reference": found, "prompt": self._prompt(), "created_at": ending.ended_s}

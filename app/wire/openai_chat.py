@@ -22,8 +22,8 @@ from app.domain.events import (
 )
 from app.domain.ids import TurnId
 from app.domain.models import Usage
-from app.domain.references import Reference
-from app.wire.errors import OPENAI_TYPES, Dialect, refusal
+from app.domain.references import Reference, shown
+from app.wire.dialects import OPENAI_TYPES, Dialect, refusal
 from app.wire.references import chunk_with_metadata
 
 DONE = b"data: [DONE]\n\n"
@@ -101,7 +101,7 @@ class OpenAIChatStream:
     def _last(self, ending: Ending, finish_reason: str) -> bytes:
         delta: dict[str, Any] = {"content": None, **_NOTHING}
         if self._has_reference:
-            delta["reference"] = [chunk_with_metadata(one, self._fields) for one in self._references]
+            delta["reference"] = [chunk_with_metadata(one, self._fields) for one in shown(self._references)]
             delta["final_content"] = ending.content
         usage = usage_object(ending.usage)
         last = self._chunk(delta, finish_reason, usage)
@@ -172,7 +172,7 @@ def completion_body(
         message["reasoning_content"] = reasoning
     if has_reference:
         references = found.references if found is not None else ()
-        message["reference"] = [chunk_with_metadata(one, metadata_fields) for one in references]
+        message["reference"] = [chunk_with_metadata(one, metadata_fields) for one in shown(references)]
     finish_reason = ending.finish_reason.value if isinstance(ending, Done) else "stop"
     return {
         "id": completion_id(turn_id),

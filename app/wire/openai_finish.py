@@ -15,6 +15,7 @@ _WORDS = {
     **dict.fromkeys(("tool_calls", "tool_use", "tool_call"), "tool_calls"),
     "function_call": "function_call",
 }
+_MOST = 2**31 - 1  # nobody counts further, and sums stay within a column
 _BROKEN = frozenset({"error", "abort", "aborted", "cancelled", "network_error", "insufficient_system_resource"})
 
 
@@ -87,4 +88,4 @@ def _detail(told: dict[str, Any], group: str, name: str) -> int:
 def _count(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return max(int(value), 0)
+    return min(max(int(value), 0), _MOST)

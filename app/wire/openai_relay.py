@@ -1,7 +1,8 @@
 """A provider's chat answer, relayed: its chunks as `/v1` promises them (openai.md 3.3 to 3.6)."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from app.domain.errors import UpstreamFailed
 from app.llm.passthrough import Tally
@@ -18,14 +19,41 @@ _READ = frozenset({"role", "content", "reasoning_content", "reasoning", "tool_ca
 _NO_CONTENT = frozenset({"tool_calls", "function_call", "refusal"})  # stands in place of content
 
 
-class Relay:
-    """Rewrites event streams of one form; what a chunk means is the subclass's."""
+class Voice:
+    """One choice as it goes."""
 
-    kind = "chat.completion.chunk"
-    noun = "chat"
-    text_keys = ("content", "reasoning_content")
+    __slots__ = ("guard", "has_finished")
 
-    def __init__(self, head: Head, tally: Tally, *, api_key: str | None, offset: int = 0) -> None:
+    def __init__(self, stops: Sequence[str]) -> None:
+        self.guard = StopGuard(stops)
+        self.has_finished = False
+
+
+V = TypeVar("V", bound=Voice)
+
+
+class Relay(ABC, Generic[V]):
+    """Rewrites event streams of one form; what a chunk means is the subclass's.
+
+    With an `offset`, the provider's choices are those from there on. A choice in which one of `stops` comes ends there;
+    when all have, nothing more is read of the provider.
+    """
+
+    kind: str
+    """The `object` of its chunks."""
+    noun: str
+    """What it is, for refusals of what is none."""
+
+    def __init__(
+        self,
+        head: Head,
+        tally: Tally,
+        *,
+        api_key: str | None,
+        offset: int = 0,
+        choices: int = 1,
+        stops: Sequence[str] = (),
+    ) -> None:
         self.head = head
         self.failure: UpstreamFailed | None = None
         self.is_done = False
@@ -37,6 +65,7 @@ class Relay:
         self._decoder = SseDecoder()
         self._template: Template | None = None
         self._is_reasoning = False  # what the template's text is
+        self._voices = [self._voice(stops) for _ in range(choices)]
 
     def feed(self, data: bytes) -> bytes:
         """Return what `data` means; see `Rewriter.feed`."""
@@ -79,11 +108,15 @@ class Relay:
     @property
     def has_finished(self) -> bool:
         """Whether every choice has its finish reason."""
-        raise NotImplementedError
+        return all(voice.has_finished for voice in self._voices)
 
+    @abstractmethod
+    def _voice(self, stops: Sequence[str]) -> V:
+        """Return a choice that has not begun."""
+
+    @abstractmethod
     def _end_rest(self, told: list[bytes]) -> None:
         """End the choices that the provider left open."""
-        raise NotImplementedError
 
     def _events(self, payloads: list[bytes]) -> list[bytes]:
         told: list[bytes] = []
@@ -118,50 +151,33 @@ class Relay:
         if len(choices) == 1 and len(told) == begun + 1 and not has_usage:
             self._learn(payload, choices[0], told[-1])
 
+    @abstractmethod
     def _learn(self, payload: bytes, choice: dict[str, Any], ours: bytes) -> None:
         """Remember the form of a chunk that held nothing but text."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _choice(self, choice: dict[str, Any], more: dict[str, Any], told: list[bytes]) -> None:
-        raise NotImplementedError
+        """Say what a choice of a chunk adds; `more` is what the chunk holds beside what everybody knows."""
 
 
-class _Voice:
-    """One choice as it goes."""
-
-    __slots__ = ("calls", "guard", "has_begun", "has_finished", "splitter")
+class _ChatVoice(Voice):
+    __slots__ = ("calls", "has_begun", "splitter")
 
     def __init__(self, stops: Sequence[str]) -> None:
+        super().__init__(stops)
         self.splitter = ThinkSplitter()
-        self.guard = StopGuard(stops)
         self.calls = CallFragments()
         self.has_begun = False
-        self.has_finished = False
 
 
-class ChatRelay(Relay):
-    """Chunks of chat completions. With an `offset`, the provider's choices are those from there on.
+class ChatRelay(Relay[_ChatVoice]):
+    """Chunks of chat completions."""
 
-    A choice in which one of `stops` comes ends there; when all have, nothing more is read of the provider.
-    """
+    kind = "chat.completion.chunk"
+    noun = "chat"
 
-    def __init__(
-        self,
-        head: Head,
-        tally: Tally,
-        *,
-        api_key: str | None,
-        offset: int = 0,
-        choices: int = 1,
-        stops: Sequence[str] = (),
-    ) -> None:
-        super().__init__(head, tally, api_key=api_key, offset=offset)
-        self._voices = [_Voice(stops) for _ in range(choices)]
-
-    @property
-    def has_finished(self) -> bool:
-        """Whether every choice has its finish reason."""
-        return all(voice.has_finished for voice in self._voices)
+    def _voice(self, stops: Sequence[str]) -> _ChatVoice:
+        return _ChatVoice(stops)
 
     def _end_rest(self, told: list[bytes]) -> None:
         for index in range(len(self._voices)):
@@ -199,7 +215,7 @@ class ChatRelay(Relay):
             if "content" in one or "refusal" in one:
                 logprobs = None  # once
 
-    def _deltas(self, voice: _Voice, delta: dict[str, Any]) -> list[dict[str, Any]]:
+    def _deltas(self, voice: _ChatVoice, delta: dict[str, Any]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         if reasoning := text_of(delta.get("reasoning_content")) or text_of(delta.get("reasoning")):
             self._tally.reasoning.append(reasoning)

@@ -3,46 +3,28 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.llm.passthrough import Tally
 from app.llm.stopping import StopGuard
 from app.wire.openai_finish import finish_reason
-from app.wire.openai_head import Head
 from app.wire.openai_read import text_of
-from app.wire.openai_relay import Relay
+from app.wire.openai_relay import Relay, Voice
 from app.wire.openai_template import learnt
 from app.wire.openai_whole import WholeAnswer
 
 KIND = "text_completion"
 
 
-class TextRelay(Relay):
-    """Chunks of text completions; the provider's choices are those from `offset` on."""
+class TextRelay(Relay[Voice]):
+    """Chunks of text completions."""
 
     kind = KIND
     noun = "text"
 
-    def __init__(
-        self,
-        head: Head,
-        tally: Tally,
-        *,
-        api_key: str | None,
-        offset: int = 0,
-        choices: int = 1,
-        stops: Sequence[str] = (),
-    ) -> None:
-        super().__init__(head, tally, api_key=api_key, offset=offset)
-        self._finished = [False] * choices
-        self._guards = [StopGuard(stops) for _ in range(choices)]
-
-    @property
-    def has_finished(self) -> bool:
-        """Whether every choice has its finish reason."""
-        return all(self._finished)
+    def _voice(self, stops: Sequence[str]) -> Voice:
+        return Voice(stops)
 
     def _end_rest(self, told: list[bytes]) -> None:
-        for index, has_finished in enumerate(self._finished):
-            if not has_finished:
+        for index, voice in enumerate(self._voices):
+            if not voice.has_finished:
                 self._choice({"index": index, "text": "", "finish_reason": "stop"}, {}, told)
 
     def _choice(self, choice: dict[str, Any], more: dict[str, Any], told: list[bytes]) -> None:
@@ -50,13 +32,13 @@ class TextRelay(Relay):
         index = index if isinstance(index, int) else 0
         word = choice.get("finish_reason")
         text = text_of(choice.get("text"))
-        if not 0 <= index < len(self._finished) or self._finished[index] or not (text or word):
+        if not 0 <= index < len(self._voices) or self._voices[index].has_finished or not (text or word):
             return
         self.has_started = True
         if text:
             self._tally.texts.append(text)
         reason = finish_reason(word) if word else None
-        guard = self._guards[index]
+        guard = self._voices[index].guard
         if not guard.is_idle:
             text, _ = guard.feed(text)
             if reason is not None:
@@ -65,7 +47,7 @@ class TextRelay(Relay):
                 reason = "stop"
             if not (text or reason):
                 return
-        self._finished[index] = reason is not None
+        self._voices[index].has_finished = reason is not None
         ours = {
             "index": index + self._offset,
             "text": text,
@@ -77,9 +59,9 @@ class TextRelay(Relay):
 
     def _learn(self, payload: bytes, choice: dict[str, Any], ours: bytes) -> None:
         text = choice.get("text")
-        if len(self._finished) > 1 or choice.get("finish_reason") or choice.get("logprobs"):
+        if len(self._voices) > 1 or choice.get("finish_reason") or choice.get("logprobs"):
             return
-        if not self._guards[0].is_idle:
+        if not self._voices[0].guard.is_idle:
             return
         if isinstance(text, str) and text and "<" not in text:
             self._template = learnt(payload, "text", text, ours, "text")

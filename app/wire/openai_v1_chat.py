@@ -22,7 +22,7 @@ from app.domain.events import (
 )
 from app.domain.ids import TurnId
 from app.llm.passthrough import Tally
-from app.wire.errors import OPENAI_CODES, OPENAI_TYPES
+from app.wire.dialects import OPENAI_CODES, OPENAI_TYPES
 from app.wire.inline_markers import MarkerStream
 from app.wire.openai_chat import completion_id
 from app.wire.openai_finish import usage_told

@@ -1,5 +1,6 @@
 """A provider's chat answer in one piece, brought to the form of openai.md 3.3."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from app.wire.openai_read import OURS, parsed, take_usage, text_of
 _READ = frozenset({"role", "content", "reasoning_content", "reasoning", "tool_calls", "refusal", "annotations"})
 
 
-class WholeAnswer:
+class WholeAnswer(ABC):
     """Rewrites an answer that does not stream: `whole` returns it without id and usage, for `joined`."""
 
     is_done = has_started = has_finished = True
@@ -57,8 +58,13 @@ class WholeAnswer:
         fingerprint = answer.get("system_fingerprint")
         return orjson.dumps({**more, "system_fingerprint": fingerprint, "choices": choices})
 
+    @abstractmethod
     def _choice(self, at: int, choice: Any) -> dict[str, Any]:
-        raise NotImplementedError
+        """Return the choice that stands at `at`, in our form.
+
+        Raises:
+            UpstreamFailed: it is none.
+        """
 
     def _is_none(self) -> UpstreamFailed:
         return UpstreamFailed(f"The model provider sent JSON that is not a {self.kind} completion.")

@@ -47,7 +47,9 @@ def _operation(schema: Mapping[str, Any], method: str, path: str, operation: Map
     if rows:
         parts.append("<table><tr><th>name</th><th>where</th><th>type</th><th></th></tr>" + "".join(rows) + "</table>")
     answers = ", ".join(sorted(operation.get("responses", {})))
-    parts.append(f"<p><i>answers {escape(answers)}</i></p>")
+    openers = [name for scheme in operation.get("security", ()) for name in scheme]
+    opened = f"; opened by {' or '.join(openers)}" if openers else ""
+    parts.append(f"<p><i>answers {escape(answers + opened)}</i></p>")
     summary = escape(operation.get("summary", ""))
     return (
         f'<details><summary><b class="{method}">{method}</b> <code>{escape(path)}</code> {summary}</summary>'

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from app.domain.references import count_documents
+from app.domain.references import count_documents, shown
 from app.domain.sessions import Message, MessageRange, Session
 from app.wire.envelope import times
 from app.wire.references import chunk_7, chunk_12, doc_aggs
@@ -86,7 +86,7 @@ def message_with_list(message: Message) -> dict[str, Any]:
     """Return a message as lists show it: an answer's reference is a list of chunks."""
     if message.role != "assistant":
         return bare_message(message)
-    return bare_message(message) | {"reference": [chunk_7(each) for each in message.references or ()]}
+    return bare_message(message) | {"reference": [chunk_7(each) for each in shown(message.references or ())]}
 
 
 def message_with_object(message: Message) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def reference_object(message: Message) -> dict[str, Any]:
     """Return what an answer rests on."""
     references = message.references or ()
     return {
-        "chunks": [chunk_12(each) for each in references],
+        "chunks": [chunk_12(each) for each in shown(references)],
         "doc_aggs": doc_aggs(count_documents(references, message.cited)),
     }
 

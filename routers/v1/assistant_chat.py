@@ -7,6 +7,7 @@ from fastapi import Response
 from app.domain.references import Reference
 from app.services.v1_assistants import V1Assistants
 from app.services.v1_models import Assistant
+from app.wire.openai_sources import own_link
 from app.wire.openai_v1_chat import AssistantStream, Telling, completion
 from routers.deps import OrjsonResponse, TurnCall
 from routers.streaming import await_turn, stream_turn
@@ -43,7 +44,8 @@ async def complete(call: TurnCall, assistant: Assistant, body: dict[str, Any]) -
 
 def _link(root: str, reference: Reference) -> str:
     """Return the address of what a reference is of: the document's own, else the chunk's here."""
-    if reference.url:
-        return reference.url
+    own = own_link(reference)
+    if own is not None:
+        return own
     place = f"datasets/{reference.dataset_id}/documents/{reference.document_id}/chunks/{reference.chunk_id}"
     return f"{root}api/v1/{place}"

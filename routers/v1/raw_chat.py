@@ -14,6 +14,7 @@ from app.wire.openai_head import Head
 from app.wire.openai_relay import ChatRelay
 from app.wire.openai_whole import WholeChat, joined
 from routers.deps import TurnCall
+from routers.v1.once import streamed_once, whole_once
 from routers.v1.relaying import RelayedStream, gathered
 
 
@@ -37,7 +38,13 @@ async def complete(call: TurnCall, model: RawModel, body: dict[str, Any]) -> Res
 
 def streamed(call: TurnCall, running: RawCall, head: Head, kind: str) -> Response:
     """Answer with an event stream."""
-    return RelayedStream(running.run, lambda: head.tail(kind, running.tally), ping_s=call.edge.ping_s)
+
+    def tail() -> bytes:
+        return head.tail(kind, running.tally)
+
+    if call.recognition.idempotency_key is not None:
+        return streamed_once(call, running.run, tail)
+    return RelayedStream(running.run, tail, ping_s=call.edge.ping_s)
 
 
 async def whole(call: TurnCall, running: RawCall, head: Head, kind: str) -> Response:
@@ -47,6 +54,13 @@ async def whole(call: TurnCall, running: RawCall, head: Head, kind: str) -> Resp
         UpstreamFailed: or one of its kinds.
         Unavailable: the caller went away, so nobody reads it.
     """
+    if call.recognition.idempotency_key is not None:
+        held: list[bytes] = []
+
+        async def keep(data: bytes) -> None:
+            held.append(data)
+
+        return await whole_once(call, lambda _: running.run(keep), lambda: joined(head, kind, held, running.tally))
     parts = await gathered(running.run, call.request.receive)
     if parts is None:
         raise Unavailable("The caller went away.")

@@ -9,7 +9,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.domain.errors import ParleyError
-from app.wire.errors import Dialect, openai_error
+from app.services.raw_once import OnceCall
+from app.wire.dialects import Dialect
+from app.wire.errors import openai_error
 from routers.errors import answer
 
 FIRST_TOKEN_BUDGET_S = 10.0
@@ -22,6 +24,7 @@ _HEADERS = [
     (b"x-accel-buffering", b"no"),
 ]
 _PING = b": ping\n\n"
+_REPLAYED = (b"idempotent-replayed", b"true")
 
 Give = Callable[[bytes], Awaitable[None]]
 
@@ -40,8 +43,10 @@ class RelayedStream(Response):
         *,
         ping_s: float,
         budget_s: float = FIRST_TOKEN_BUDGET_S,
+        once: OnceCall | None = None,
     ) -> None:
         super().__init__()
+        self._once = once
         self._run = run
         self._tail = tail
         self._ping_s = ping_s or float("inf")
@@ -75,14 +80,17 @@ class RelayedStream(Response):
             await self._put(send, data)
 
         await self._run(give)
-        await self._put(send, self._tail())
+        if tail := self._tail():
+            await self._put(send, tail)
 
     async def _put(self, send: Send, data: bytes) -> None:
         self._sent_s = time.monotonic()
         self._is_sending = True
         if not self._has_begun:
             self._has_begun = True
-            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            is_replay = self._once is not None and self._once.is_replay
+            headers = [*_HEADERS, _REPLAYED] if is_replay else _HEADERS
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": data, "more_body": True})
         self._is_sending = False
 

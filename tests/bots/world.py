@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from tests.conftest import Tenant
-from tests.service import Service
+from tests.service import NO_ROOTS, Service
 from tests.tokens.world import make
 
 SHOP = "https://shop.example"
@@ -37,7 +37,7 @@ class Page:
 def page(service: Service, token: str, dialog_id: str, origin: str | None = None) -> Page:
     """Return a page whose script holds `token`."""
     headers = {"Authorization": f"Bearer {token}"} | ({"Origin": origin} if origin is not None else {})
-    return Page(httpx.AsyncClient(base_url=service.base_url, headers=headers, timeout=20), dialog_id)
+    return Page(httpx.AsyncClient(base_url=service.base_url, headers=headers, timeout=20, verify=NO_ROOTS), dialog_id)
 
 
 async def embedded(service: Service, tenant: Tenant, dialog_id: str) -> Page:

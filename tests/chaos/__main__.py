@@ -12,8 +12,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from tests.chaos.kills import Chaos, scripted_upstream
+from tests.chaos.kills import Chaos
 from tests.service import parley_serve
+from tests.upstream.fixtures import scripted_upstream
 
 
 def main() -> int:

@@ -3,13 +3,9 @@
 import asyncio
 import json
 import random
-import socket
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,7 +14,6 @@ import httpx
 
 from app.serving.home import DATABASE, _running
 from tests.service import ServedProcess, scripted
-from tests.upstream.fixtures import ScriptedUpstream
 
 FINAL = ("done", "stopped", "failed")
 DURABLE_WITHIN_S = 0.5
@@ -105,7 +100,7 @@ class Chaos:
             self._chat_id = answer.json()["data"]["id"]
 
     def _http(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self._service.base_url, headers=self._service.auth, timeout=40)
+        return self._service.client(timeout_s=40)
 
     async def _kill(self) -> None:
         """Kill at a random moment at which streams run."""
@@ -283,25 +278,3 @@ async def _read(answer: httpx.Response, got: list[tuple[float, str]], asked: Ask
             asked.is_whole = True
         elif event["code"] == 0:
             got.append((time.monotonic(), data["answer"]))
-
-
-@contextmanager
-def scripted_upstream() -> Generator[ScriptedUpstream, None, None]:
-    """Run the scripted provider as a process of its own."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(512)
-        port = int(listener.getsockname()[1])
-        command = [sys.executable, "-m", "tests.upstream.server", "--fd", str(listener.fileno())]
-        process = subprocess.Popen(command, pass_fds=[listener.fileno()])
-    try:
-        upstream = ScriptedUpstream(port)
-        until = time.monotonic() + 20
-        while not upstream.is_up():
-            assert process.poll() is None, "the scripted upstream died"
-            assert time.monotonic() < until, "the scripted upstream did not start"
-            time.sleep(0.02)
-        yield upstream
-    finally:
-        process.kill()
-        process.wait(5)

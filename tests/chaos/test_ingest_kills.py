@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,13 @@ import httpx
 import psutil
 import pytest
 
-from tests.chaos.kills import scripted_upstream
-from tests.service import ServedProcess, parley_serve
+from tests.service import NO_ROOTS, ServedProcess, parley_serve
 from tests.upstream.fixtures import ScriptedUpstream
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 _DOCUMENTS = 8
 _SENTENCES = 200
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with scripted_upstream() as upstream:
-        yield upstream
 
 
 def _text(seed: int) -> bytes:
@@ -45,7 +37,7 @@ class _Dataset:
 
     def _ask(self, method: str, path: str, **more: Any) -> Any:
         url = f"{self._service.base_url}/api/v1{path}"
-        told = httpx.request(method, url, headers=self._service.auth, timeout=60, **more).json()
+        told = httpx.request(method, url, headers=self._service.auth, timeout=60, verify=NO_ROOTS, **more).json()
         assert told["code"] == 0, told
         return told.get("data")
 

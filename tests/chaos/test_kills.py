@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -12,17 +11,11 @@ import httpx
 import psutil
 import pytest
 
-from tests.chaos.kills import FINAL, Chaos, scripted_upstream
+from tests.chaos.kills import FINAL, Chaos
 from tests.service import ServedProcess, parley_serve, scripted
 from tests.upstream.fixtures import ScriptedUpstream
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with scripted_upstream() as upstream:
-        yield upstream
 
 
 async def test_a_killed_service_loses_and_doubles_nothing(upstream: ScriptedUpstream, tmp_path: Path) -> None:
@@ -47,13 +40,13 @@ async def test_the_other_worker_closes_the_turns_of_a_killed_one(upstream: Scrip
     states: list[str] = []
     took = 99.0
     with parley_serve(tmp_path, upstream, workers=2) as service:
-        async with httpx.AsyncClient(base_url=service.base_url, headers=service.auth, timeout=30) as client:
+        async with service.client() as client:
             made = await client.post("/api/v1/chats", json={"name": "two", "prompt": {"variables": [], "prompt": "Hi"}})
             path = f"/api/v1/chats/{made.json()['data']['id']}/completions"
             turn_ids: list[str] = []
 
             async def ask() -> None:
-                async with httpx.AsyncClient(base_url=service.base_url, headers=service.auth, timeout=30) as own:
+                async with service.client() as own:
                     body = {"question": scripted(pieces=400, gap_ms=20)}
                     async with own.stream("POST", path, json=body) as answer:
                         turn_id = answer.headers["x-turn-id"]
@@ -100,7 +93,7 @@ def _a_worker(service: ServedProcess) -> int:
 async def _state(service: ServedProcess, turn_id: str) -> str:
     for _ in range(50):
         try:
-            async with httpx.AsyncClient(base_url=service.base_url, headers=service.auth, timeout=5) as client:
+            async with service.client(timeout_s=5) as client:
                 answer = await client.get(f"/api/v1/turns/{turn_id}")
         except httpx.HTTPError:
             await anyio.sleep(0.1)

@@ -6,7 +6,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.services.chat_fields import COLUMNS, LLM_SETTING, STORED_NAMES
+from app.services.chat_fields import COLUMNS, STORED_NAMES
+from app.services.chat_readers import LLM_SETTING
 from tests.chats.test_bodies import ROUTES
 from tests.chats.world import Api
 

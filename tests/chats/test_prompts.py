@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from app.domain.errors import Invalid
 from app.domain.listing import Listing
-from app.services.chat_fields import WEIGHT_DIGITS, read_fields, read_name
+from app.services.chat_fields import read_fields, read_name
+from app.services.chat_readers import WEIGHT_DIGITS
 from app.services.listing import PAGE_SIZE_MOST, read_listing, read_moment
 from app.services.prompts import Parameter, declared, fill, opener
 

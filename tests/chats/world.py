@@ -29,6 +29,7 @@ from repositories.statements import Statement
 from repositories.unit_of_work import Database
 from routers import chats, errors, feedback, sessions, stats
 from tests.pg import DatabaseUrls
+from tests.routes import include
 
 PEPPER = b"tests only"
 
@@ -157,10 +158,7 @@ async def world(fresh_database: DatabaseUrls) -> AsyncIterator[World]:
     app.state.limits = Limits(LimitCounters(database.url), LimitsConfig(), new_process_id())
     app.state.catalogue = ModelCatalogue(ENTRIES, chat=_never, embedding=_never, rerank=_never)
     errors.install(app)
-    app.include_router(chats.router)
-    app.include_router(sessions.router)
-    app.include_router(feedback.router)
-    app.include_router(stats.router)
+    include(app, chats.router, sessions.router, feedback.router, stats.router)
     transport = ASGITransport(app=app, raise_app_exceptions=False)
     async with AsyncClient(transport=transport, base_url="http://parley") as client:
         yield World(database, engine, client, app)

@@ -27,7 +27,7 @@ class Load(pydantic.BaseModel):
 
 
 def says(question: str = "How?", **directive: object) -> Any:
-    """Return messages that tell the scripted model what to do (tests/upstream/server.py)."""
+    """Return messages that tell the scripted model what to do (tests/upstream/directives.py)."""
     return [{"role": "user", "content": f"{question} @@{json.dumps(directive)}"}]
 
 

@@ -72,7 +72,7 @@ async def _pump(
         if most == 0:
             with suppress(OSError):
                 await sink.drain()
-    except OSError:
-        pass
+    except OSError:  # one side hung up, which is an end like any other; what became of the call, its client tells
+        return
     finally:
         ended.set()

@@ -5,15 +5,14 @@ that address streams. Prints one line per step; ends with the methods it has cal
 are not walked.
 """
 
-import importlib.metadata
 import itertools
 import json
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from typing import Any
 
 from ragflow_sdk import Chat, DataSet, RAGFlow, Session
+
+from tests.clients.walking import Calls, check, refused
 
 TEXT = b"The ferry to Amrum leaves at six in the morning.\nBicycles travel free of charge.\n"
 _WANTED = (
@@ -23,30 +22,9 @@ _WANTED = (
 )
 
 
-class Calls:
-    """Counts the calls of the classes' methods."""
-
-    def __init__(self) -> None:
-        self.made: dict[str, int] = {}
-        for kind, names in _WANTED:
-            for name in names:
-                self._watch(kind, name)
-
-    def _watch(self, kind: type[Any], name: str) -> None:
-        told = f"{kind.__name__}.{name}"
-        self.made[told] = 0
-        method: Callable[..., Any] = getattr(kind, name)
-
-        def counted(*arguments: Any, **named: Any) -> Any:
-            self.made[told] += 1
-            return method(*arguments, **named)
-
-        setattr(kind, name, counted)
-
-
 def walk(base_url: str, key: str, *, is_cumulative: bool) -> Calls:
     """Call everything, and check what comes back."""
-    calls = Calls()
+    calls = Calls(_WANTED)
     rag = RAGFlow(key, base_url=base_url)
     dataset = rag.create_dataset("timetables")
     _parsed(dataset)
@@ -55,58 +33,57 @@ def walk(base_url: str, key: str, *, is_cumulative: bool) -> Calls:
     _questions(chat, session, is_cumulative=is_cumulative)
     _deleting(rag, chat)
     rag.delete_datasets([dataset.id])
-    missed = [name for name, count in calls.made.items() if count == 0]
-    _check(missed == [], f"every method was called; missed: {missed}")
+    calls.check_none_was_missed()
     return calls
 
 
 def _parsed(dataset: DataSet) -> None:
     documents = dataset.upload_documents([{"display_name": "ferries.txt", "blob": TEXT}])
     done = dataset.parse_documents([one.id for one in documents])
-    _check([state for _, state, _, _ in done] == ["DONE"], "a document is parsed")
+    check([state for _, state, _, _ in done] == ["DONE"], "a document is parsed")
 
 
 def _chats(rag: RAGFlow, dataset: DataSet) -> Chat:
     rag.delete_chats()
-    _check(rag.list_chats() == [], "what the first start made is gone")
+    check(rag.list_chats() == [], "what the first start made is gone")
     plain = rag.create_chat("plain")
-    _check(plain.llm.model_name is not None and plain.prompt.top_n == 8, "an assistant is made of defaults")
-    with _refused("Duplicated chat name in creating chat."):
+    check(plain.llm.model_name is not None and plain.prompt.top_n == 8, "an assistant is made of defaults")
+    with refused("Duplicated chat name in creating chat."):
         rag.create_chat("PLAIN")
-    with _refused("You don't own the dataset"):
+    with refused("You don't own the dataset"):
         rag.create_chat("x", dataset_ids=["nobody's"])
     prompt = Chat.Prompt(rag, {"opener": "Ahoy!", "top_n": 3, "variables": [], "prompt": "Say it. {knowledge}"})
     vars(prompt)["refine_multiturn"] = False  # known to the service and not to the client
     model = Chat.LLM(rag, {"model_name": plain.llm.model_name, "temperature": 0.5})
     chat = rag.create_chat("ferries", avatar="data:,", dataset_ids=[dataset.id], llm=model, prompt=prompt)
-    _check((chat.prompt.opener, chat.prompt.top_n, chat.llm.temperature) == ("Ahoy!", 3, 0.5), "or of what was sent")
+    check((chat.prompt.opener, chat.prompt.top_n, chat.llm.temperature) == ("Ahoy!", 3, 0.5), "or of what was sent")
     found: list[Any] = rag.list_chats(page=1, page_size=1, orderby="update_time", desc=True, id=chat.id, name="ferries")
-    _check([one.id for one in found] == [chat.id], "assistants are listed, by id and name")
-    _check([one["id"] for one in found[0].datasets] == [dataset.id], "with their datasets")
+    check([one.id for one in found] == [chat.id], "assistants are listed, by id and name")
+    check([one["id"] for one in found[0].datasets] == [dataset.id], "with their datasets")
     names = [one.name for one in rag.list_chats(desc=False)]
-    _check(names == ["plain", "ferries"], "in an order")
-    with _refused("The chat doesn't exist"):
+    check(names == ["plain", "ferries"], "in an order")
+    with refused("The chat doesn't exist"):
         rag.list_chats(name="nobody")
     chat.update({"name": "boats", "llm": {"top_p": 0.9}, "prompt": {"show_quote": True}})
     changed: Any = rag.list_chats(id=chat.id)[0]
-    _check((changed.name, changed.llm.top_p, changed.llm.temperature) == ("boats", 0.9, 0.5), "an update merges")
-    _check([one["id"] for one in changed.datasets] == [dataset.id], "and leaves the datasets")
-    with _refused("Duplicated chat name in updating chat."):
+    check((changed.name, changed.llm.top_p, changed.llm.temperature) == ("boats", 0.9, 0.5), "an update merges")
+    check([one["id"] for one in changed.datasets] == [dataset.id], "and leaves the datasets")
+    with refused("Duplicated chat name in updating chat."):
         chat.update({"name": "Plain"})
     return chat
 
 
 def _sessions(chat: Chat) -> Session:
     session = chat.create_session("First")
-    _check((session.name, session.chat_id) == ("First", chat.id), "a session is opened")
-    _check([one["content"] for one in session.messages] == ["Ahoy!"], "with the assistant's first words")
+    check((session.name, session.chat_id) == ("First", chat.id), "a session is opened")
+    check([one["content"] for one in session.messages] == ["Ahoy!"], "with the assistant's first words")
     other = chat.create_session()
-    _check(other.name == "New session", "a session has a name")
+    check(other.name == "New session", "a session has a name")
     session.update({"name": "Renamed"})
-    _check([one.id for one in chat.list_sessions(name="Renamed")] == [session.id], "it can be renamed, and found")
+    check([one.id for one in chat.list_sessions(name="Renamed")] == [session.id], "it can be renamed, and found")
     listed = chat.list_sessions(page=1, page_size=1, orderby="create_time", desc=True)
-    _check([one.id for one in listed] == [other.id], "sessions are listed in pages")
-    with _refused("`message` can not be change"):
+    check([one.id for one in listed] == [other.id], "sessions are listed in pages")
+    with refused("`message` can not be change"):
         session.update({"messages": []})
     return session
 
@@ -116,76 +93,54 @@ def _questions(chat: Any, session: Any, *, is_cumulative: bool) -> None:
     question = scripted("When does the ferry to Amrum leave?", text=text, gap_ms=2)
     pieces = list(session.ask(question, stream=True))
     contents = [one.content for one in pieces]
-    _check(len(pieces) > 2, f"a stream comes in pieces: {len(pieces)}")
+    check(len(pieces) > 2, f"a stream comes in pieces: {len(pieces)}")
     whole = contents[-1] if is_cumulative else "".join(contents)
-    _check(whole.startswith(text[:-1]), f"which are the answer: {whole!r}")
+    check(whole.startswith(text[:-1]), f"which are the answer: {whole!r}")
     if is_cumulative:
         grows = all(len(later) >= len(one) for one, later in itertools.pairwise(contents))
-        _check(grows, "each piece holds those before it")
-    _check([one["document_name"] for one in pieces[-1].reference] == ["ferries.txt"], "the last one tells its source")
+        check(grows, "each piece holds those before it")
+    check([one["document_name"] for one in pieces[-1].reference] == ["ferries.txt"], "the last one tells its source")
     [answer] = session.ask(scripted("And bicycles?", text="They travel free."), stream=False)
-    _check(answer.content.startswith("They travel free"), "a whole answer is one message")
-    _check(isinstance(answer.reference, list), "with its sources")
+    check(answer.content.startswith("They travel free"), "a whole answer is one message")
+    check(isinstance(answer.reference, list), "with its sources")
     cumulative = list(session.ask(scripted(text="One two three four."), stream=True, legacy=True))
-    _check(cumulative[-1].content.startswith("One two three four"), "`legacy` repeats the text in every dialect")
+    check(cumulative[-1].content.startswith("One two three four"), "`legacy` repeats the text in every dialect")
     failed = list(session.ask(scripted(pieces=3, error_after=1), stream=True))
-    _check(failed[-1].content.startswith("**ERROR**"), "a model that fails in the middle says so in the stream")
+    check(failed[-1].content.startswith("**ERROR**"), "a model that fails in the middle says so in the stream")
     [stored] = chat.list_sessions(id=session.id)
     roles = [one["role"] for one in stored.messages]
-    _check(roles == ["assistant"] + ["user", "assistant"] * 4, f"everything said is kept: {roles}")
+    check(roles == ["assistant"] + ["user", "assistant"] * 4, f"everything said is kept: {roles}")
     sources = stored.messages[2]["reference"]
-    _check([one["document_name"] for one in sources] == ["ferries.txt"], "with what it rests on")
+    check([one["document_name"] for one in sources] == ["ferries.txt"], "with what it rests on")
 
 
 def _deleting(rag: RAGFlow, chat: Any) -> None:
     gone = chat.create_session("gone")
     chat.delete_sessions([gone.id])
-    _check(gone.id not in [one.id for one in chat.list_sessions()], "a session can be deleted")
-    with _refused(f"The chat doesn't own the session {gone.id}"):
+    check(gone.id not in [one.id for one in chat.list_sessions()], "a session can be deleted")
+    with refused(f"The chat doesn't own the session {gone.id}"):
         chat.delete_sessions([gone.id])
     chat.delete_sessions()
-    _check(chat.list_sessions() == [], "without ids all of an assistant go")
-    with _refused("Assistant(nobody's) not found."):
+    check(chat.list_sessions() == [], "without ids all of an assistant go")
+    with refused("Assistant(nobody's) not found."):
         rag.delete_chats(["nobody's"])
     rag.delete_chats([chat.id])
-    _check([one.name for one in rag.list_chats()] == ["plain"], "an assistant can be deleted")
-    with _refused("You don't own the assistant"):
+    check([one.name for one in rag.list_chats()] == ["plain"], "an assistant can be deleted")
+    with refused("You don't own the assistant"):
         chat.list_sessions()
     rag.delete_chats()
-    _check(rag.list_chats() == [], "without ids all go")
+    check(rag.list_chats() == [], "without ids all go")
 
 
 def scripted(question: str = "How?", **directive: Any) -> str:
-    """Return a question that tells the scripted provider how to answer (tests/upstream/server.py)."""
+    """Return a question that tells the scripted provider how to answer (tests/upstream/directives.py)."""
     return f"{question} @@{json.dumps(directive)}"
-
-
-def _check(is_so: bool, what: str) -> None:
-    if not is_so:
-        raise AssertionError(what)
-    sys.stdout.write(f"ok  {what}\n")
-
-
-@contextmanager
-def _refused(words: str) -> Generator[None]:
-    """Expect the client to raise, with these words."""
-    try:
-        yield
-    except AssertionError:
-        raise
-    except Exception as error:  # noqa: BLE001 (the client raises nothing narrower)
-        _check(words in str(error), f"refused: {words!r} in {str(error)[:200]!r}")
-    else:
-        raise AssertionError(f"not refused: {words!r}")
 
 
 def main() -> None:
     """Walk, and say with what."""
     base_url, key, shape = sys.argv[1:]
-    calls = walk(base_url, key, is_cumulative=shape == "cumulative")
-    version = importlib.metadata.version("ragflow-sdk")
-    sys.stdout.write(f"ragflow-sdk {version}: {len(calls.made)} methods, {sum(calls.made.values())} calls\n")
-    sys.stdout.writelines(f"  {name}: {count}\n" for name, count in calls.made.items())
+    walk(base_url, key, is_cumulative=shape == "cumulative").tell()
 
 
 if __name__ == "__main__":

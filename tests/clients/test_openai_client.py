@@ -177,3 +177,4 @@ async def test_leaving_a_stream_stops_the_model_call(
                 break
         await stream.close()
     await upstream.wait_for(lambda calls: calls[0]["cancelled"], timeout_s=2)
+    assert [call["cancelled"] for call in upstream.calls()] == [True]

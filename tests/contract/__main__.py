@@ -8,9 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos.kills import scripted_upstream
 from tests.contract.fuzz import fuzz
 from tests.service import parley_serve
+from tests.upstream.fixtures import scripted_upstream
 
 
 def main() -> int:

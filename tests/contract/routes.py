@@ -38,7 +38,7 @@ class Operation:
 
     @property
     def is_openai(self) -> bool:
-        return "_openai/" in self.path or (
+        return "openai/" in self.path or (
             f"{self.path}/".startswith("/v1/")
             and not self.path.startswith(
                 ("/v1/document/", "/v1/system/", "/v1/search/", "/v1/conversation/", "/v1/api/")
@@ -48,7 +48,7 @@ class Operation:
     @property
     def is_union(self) -> bool:
         """Whether refusals have the native envelope and an OpenAI error beside it."""
-        return "_openai/" in self.path
+        return "openai/" in self.path
 
     @property
     def is_page(self) -> bool:

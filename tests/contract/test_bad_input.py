@@ -8,18 +8,13 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from app.db import conversations, identity, knowledge, limits, search_apps, work
-from app.db.metadata import metadata
+from app.db.tables import metadata
 from app.domain.chats import Chat
 from tests.conftest import Tenant
 from tests.contract.conftest import Callers
 from tests.contract.envelopes import flaw
 from tests.contract.routes import Operation, keyed
 from tests.service import Service
-
-# Importing them puts their tables into the metadata.
-REGISTERED = (conversations, identity, knowledge, limits, search_apps, work)
-
 
 DEEP = b'{"a":' * 20_000 + b"1" + b"}" * 20_000
 RAW: dict[str, bytes] = {
@@ -83,7 +78,7 @@ async def counts(service: Service, tenant: Tenant) -> dict[str, int]:
     return found
 
 
-def check(one: Operation, answer: httpx.Response, what: object) -> None:
+def assert_known_answer(one: Operation, answer: httpx.Response, what: object) -> None:
     """Fail unless this is an answer the contract knows."""
     where = (str(one), what, answer.status_code, answer.text[:300])
     assert answer.status_code < 500, where
@@ -116,7 +111,7 @@ async def test_a_body_that_is_no_body_of_ours(
             answer = await callers.of(one).request(
                 one.method, path, content=content, headers={"Content-Type": "application/json"}
             )
-            check(one, answer, name)
+            assert_known_answer(one, answer, name)
     if not is_json_object and name not in ("a huge integer", "NaN", "an integer of five thousand digits"):
         assert await counts(service, tenant) == before
 
@@ -139,7 +134,7 @@ async def test_fields_of_wrong_types(service: Service, callers: Callers, ids: li
                 answer = await callers.of(one).request(
                     one.method, path, content=json.dumps(body).encode(), headers=headers
                 )
-                check(one, answer, (field, str(value)[:50]))
+                assert_known_answer(one, answer, (field, str(value)[:50]))
 
 
 def _fields_of(service: Service, one: Operation) -> list[str]:
@@ -166,7 +161,7 @@ async def test_silly_ids_in_paths(service: Service, callers: Callers) -> None:
             continue
         for value in PATHS:
             answer = await callers.of(one).request(one.method, one.filled(value), json={} if one.has_body else None)
-            check(one, answer, value)
+            assert_known_answer(one, answer, value)
 
 
 async def test_silly_queries(service: Service, callers: Callers, ids: list[str]) -> None:
@@ -175,7 +170,7 @@ async def test_silly_queries(service: Service, callers: Callers, ids: list[str])
             continue
         for path in paths(one, ids):
             for query in QUERIES:
-                check(one, await callers.of(one).get(f"{path}?{query}"), query)
+                assert_known_answer(one, await callers.of(one).get(f"{path}?{query}"), query)
 
 
 async def test_silly_headers(service: Service, tenant: Tenant, client: httpx.AsyncClient, ids: list[str]) -> None:
@@ -200,7 +195,7 @@ async def test_silly_headers(service: Service, tenant: Tenant, client: httpx.Asy
             for headers in odd:
                 content = b'{"stream":false}' if one.has_body else b""
                 request = bare.build_request(one.method, one.filled(ids[1]), headers=headers, content=content)
-                check(one, await bare.send(request), headers)
+                assert_known_answer(one, await bare.send(request), headers)
 
 
 def _bytes(tenant: Tenant) -> dict[str, bytes]:
@@ -215,7 +210,7 @@ async def test_five_megabytes_are_taken_or_refused(service: Service, callers: Ca
             answer = await callers.of(one).request(
                 one.method, one.filled(ids[0]), content=content, headers={"Content-Type": "application/json"}
             )
-            check(one, answer, "5 MB")
+            assert_known_answer(one, answer, "5 MB")
 
 
 async def test_a_body_over_the_limit_is_a_413_and_the_connection_lives(client: httpx.AsyncClient, chat: Chat) -> None:
@@ -244,7 +239,7 @@ async def test_foreign_ids_look_like_missing_ones(service: Service, tenant: Tena
                     break
                 more: dict[str, Any] = {"json": body} if one.method in ("POST", "PUT", "PATCH") else {}
                 answer = await foreign.request(one.method, path, **more)
-                check(one, answer, path)
+                assert_known_answer(one, answer, path)
                 assert mine["answer"] not in answer.text
                 answers.append((answer.status_code, answer.text.replace(chat_id, "").replace(turn_id, "")))
             assert len(set(answers)) <= 1, (str(one), answers)

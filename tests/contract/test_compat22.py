@@ -6,14 +6,14 @@ import httpx
 import pytest
 
 from tests.conftest import Tenant
-from tests.service import Service
+from tests.service import NO_ROOTS, Service
 
 V1 = "/compat/0.22/api/v1"
 
 
 @pytest.fixture
 async def bare(service: Service) -> Any:
-    async with httpx.AsyncClient(base_url=service.base_url, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=service.base_url, timeout=30, verify=NO_ROOTS) as client:
         yield client
 
 

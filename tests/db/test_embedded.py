@@ -21,15 +21,9 @@ import asyncpg
 import psutil
 import pytest
 
-from app.db.embedded import (
-    PORT,
-    DatabaseStartFailed,
-    DataDirectoryInUse,
-    DataDirectoryVersionMismatch,
-    EmbeddedPostgres,
-    run_embedded,
-)
+from app.db.embedded import DataDirectoryInUse, DataDirectoryVersionMismatch, EmbeddedPostgres, run_embedded
 from app.db.embedded_home import DataDirectoryUnusable
+from app.db.embedded_server import PORT, DatabaseStartFailed
 
 ROOT = Path(__file__).resolve().parents[2]
 as_root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become other users")

@@ -30,11 +30,16 @@ async def value(url: str, *statements: str) -> object:
 
 
 async def test_roles_and_database_can_be_made_again_and_by_several_at_once(server: DatabaseServer) -> None:
+    roles = "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'parley%'"
+    databases = "SELECT count(*) FROM pg_database WHERE datname = 'again'"
     await asyncio.gather(*(create_roles(server.admin_url) for _ in range(4)))
-    await create_database(server.admin_url, "again")
-    await create_database(server.admin_url, "again")
-    await drop_database(server.admin_url, "again")
-    await drop_database(server.admin_url, "again")
+    assert await value(server.admin_url, roles) == 3
+    for _ in range(2):
+        await create_database(server.admin_url, "again")
+        assert await value(server.admin_url, databases) == 1
+    for _ in range(2):
+        await drop_database(server.admin_url, "again")
+        assert await value(server.admin_url, databases) == 0
 
 
 async def test_a_role_that_was_given_too_much_is_put_right(server: DatabaseServer) -> None:

@@ -99,7 +99,7 @@ async def test_a_list_of_sessions_without_messages_reads_no_message(
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         seen.append(statement)
 
-    event.listen(database._engine.sync_engine, "before_cursor_execute", note)
+    event.listen(database._connections._engine.sync_engine, "before_cursor_execute", note)
     with counted(monkeypatch) as straight:
         async with database.unit(tenant.id) as unit:
             shown = await SessionService(unit).page(chat.id, LISTING, SessionFilter(), has_messages=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import anyio
@@ -78,10 +79,25 @@ step = st.one_of(
 @settings(max_examples=120, deadline=None)
 @given(steps=st.lists(step, max_size=40))
 def test_no_interleaving_loses_doubles_or_reorders_an_event(steps: list[tuple[str, int, int]]) -> None:
-    anyio.run(_play, steps)
+    played = anyio.run(_play, steps)
+    for one in played.logs:
+        whole = played.store.kept.get(one.turn_id, []) + played.taken.get(one.turn_id, [])
+        assert whole == one.events
+        assert [number for number, _ in whole] == list(range(1, len(whole) + 1))
+    assert sorted(played.store.delivered) == sorted(played.delivered)
 
 
-async def _play(steps: list[tuple[str, int, int]]) -> None:
+@dataclass(frozen=True)
+class Played:
+    """What became of the steps: what was stored, and what was asked for."""
+
+    store: Store
+    logs: list[TurnLog]
+    taken: dict[str, list[Numbered]]
+    delivered: list[str]
+
+
+async def _play(steps: list[tuple[str, int, int]]) -> Played:
     store = Store()
     writer = LogWriter(cast(Database, store), interval_s=0.0005, batch_bytes=600)
     logs = [TurnLog(TENANTS[n % 2], TurnId(f"t{n}"), fence=1) for n in range(4)]
@@ -113,11 +129,7 @@ async def _play(steps: list[tuple[str, int, int]]) -> None:
             ) or len(store.delivered) < len(delivered):
                 await anyio.sleep(0.001)
             tasks.cancel_scope.cancel()
-    for one in logs:
-        whole = store.kept.get(one.turn_id, []) + taken.get(one.turn_id, [])
-        assert whole == one.events
-        assert [number for number, _ in whole] == list(range(1, len(whole) + 1))
-    assert sorted(store.delivered) == sorted(delivered)
+    return Played(store, logs, taken, delivered)
 
 
 async def _write(writer: LogWriter) -> None:

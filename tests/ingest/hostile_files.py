@@ -2,13 +2,15 @@
 
 import io
 import struct
+import zipfile
 import zlib
 
 import pypdfium2
+from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
 from tests.ingest.files import make_zip
-from tests.ingest.office_files import make_odf, make_png, make_rich_docx, make_xlsx, word_xml
+from tests.ingest.office_files import make_epub, make_odf, make_png, make_rich_docx, make_xlsx, word_xml
 
 BOMB = b"0" * 200_000_000
 LAUGHS = b"""<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a0 "lol">%s]><lolz>&a40;</lolz>""" % b"".join(
@@ -74,9 +76,7 @@ def huge_header_png() -> bytes:
 def far_cell_xlsx() -> bytes:
     """A sheet of two cells, in its first corner and in its last."""
     data = make_xlsx({"S": [["a"], ["z"]]})
-    from zipfile import ZipFile
-
-    with ZipFile(io.BytesIO(data)) as archive:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
     sheet = "xl/worksheets/sheet0.xml"
     entries[sheet] = entries[sheet].replace(b'r="A2"', b'r="XFD1048576"').replace(b'<row r="2"', b'<row r="1048576"')
@@ -99,6 +99,36 @@ def scribbled_pdf(lines: int = 300_000) -> bytes:
 
 def deep(opening: bytes, closing: bytes, inside: bytes = b"text") -> bytes:
     return opening * DEPTH + inside + closing * DEPTH
+
+
+def boxes(depth: int) -> str:
+    """Text boxes, each in the one before: walked once each, or twice as often with every box."""
+    opening, closing = "<w:p><w:r><w:pict><w:txbxContent>", "</w:txbxContent></w:pict></w:r></w:p>"
+    return opening * depth + "<w:p><w:r><w:t>innermost</w:t></w:r></w:p>" + closing * depth
+
+
+def repeated_epub() -> bytes:
+    """A book that names one long chapter again and again."""
+    with zipfile.ZipFile(io.BytesIO(make_epub([("Start", "It begins. " * 20_000)]))) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    reference = b'<itemref idref="c0"/>'
+    entries["OPS/p.opf"] = entries["OPS/p.opf"].replace(reference, reference * 20_000)
+    return make_zip(entries)
+
+
+def bzipped_docx() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("word/document.xml", b"0" * 1_000_000)
+    return file.getvalue()
+
+
+def uneven_tiff() -> bytes:
+    """A small first page; the second says it is larger than any is read."""
+    file = io.BytesIO()
+    page = Image.new("1", (64, 64))
+    page.save(file, "TIFF", save_all=True, append_images=[Image.new("1", (20_000, 20_000))], compression="group4")
+    return file.getvalue()
 
 
 def hostile() -> dict[str, tuple[str, bytes, str]]:
@@ -144,6 +174,11 @@ def hostile() -> dict[str, tuple[str, bytes, str]]:
         "that picture in a docx": ("a.docx", make_rich_docx(huge_header_png()), ""),
         "cut docx": ("a.docx", docx[:-200], "damaged"),
         "docx with a flipped bit": ("a.docx", docx[:900] + bytes([docx[900] ^ 255]) + docx[901:], "damaged"),
+        "boxes in boxes": ("a.docx", docx_with(word_xml(boxes(40))), ""),
+        "a chapter read a thousand times": ("a.epub", repeated_epub(), ""),
+        "a part packed by bzip2": ("a.docx", bzipped_docx(), "packed in a way"),
+        "a tiff with one huge page": ("a.tif", uneven_tiff(), "pixels large"),
+        "lists in lists": ("a.html", b"<ul><li>x" * 20_000, ""),
         "unclosed comments": ("a.html", b"<!--" * 100_000 + b"text", ""),
         "unclosed tags": ("a.html", b"<a b='" * 100_000 + b"text", ""),
         "entities without end": ("a.html", b"&#" * 500_000, ""),

@@ -1,3 +1,4 @@
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -65,9 +66,10 @@ async def test_deleted_blobs_are_missing_and_deleting_twice_is_fine(blobs: BlobS
 async def test_a_blob_is_lent_as_a_file(blobs: BlobStore) -> None:
     with anyio.fail_after(10):
         await blobs.put(KEY, b"hello")
-        async with blobs.as_file(KEY) as path:
-            assert path.read_bytes() == b"hello"
-        assert not path.exists()
+        async with blobs.as_file(KEY) as file:
+            assert file.read() == b"hello"
+            assert os.fstat(file.fileno()).st_nlink == 0  # killed here, nothing of it would stay
+        assert file.closed
 
 
 @pytest.mark.parametrize(

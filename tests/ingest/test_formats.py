@@ -16,9 +16,12 @@ from tests.ingest.office_files import (
     make_rich_docx,
     make_xls,
     make_xlsx,
+    rels,
+    word_xml,
 )
 from tests.ingest.ole_files import make_ole
 
+W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 RTF = rb"""{\rtf1\ansi\ansicpg1251\deff0{\fonttbl{\f0 Times;}}{\info{\title T}}
 \pard\outlinelevel0\b\fs36 Main Heading\b0\fs24\par
 \pard Caf\u233? and \'cf\'f0\'e8\'e2\'e5\'f2.\par
@@ -230,3 +233,27 @@ def test_a_page_without_text_is_told() -> None:
 def test_a_paragraph_keeps_its_picture() -> None:
     found = [block for block in parse(make_rich_docx(PICTURE), "a.docx").blocks if block.picture == 0]
     assert found[0] == Block(kind="text", text="See the picture.", picture=0)
+
+
+@pytest.mark.promise("5.4-docx")
+def test_notes_and_boxes_of_a_table_stay_with_their_cell() -> None:
+    """What hangs in a cell is read once, and so is a box in a box."""
+    text = "<w:r><w:t>{}</w:t></w:r>"
+    note = '<w:r><w:footnoteReference w:id="2"/></w:r>'
+    boxed = "<w:r><w:pict><w:txbxContent><w:p>{}</w:p></w:txbxContent></w:pict></w:r>"
+    cells = "".join(f"<w:tc><w:p>{inner}</w:p></w:tc>" for inner in (text.format("Fee") + note, text.format("12")))
+    box = boxed.format(text.format("outer") + boxed.format(text.format("inner")))
+    body = f"<w:tbl><w:tr>{cells}</w:tr></w:tbl><w:p>{box}</w:p>"
+    notes = f'<w:footnotes {W}><w:footnote w:id="2"><w:p>{text.format("Net of tax.")}</w:p></w:footnote></w:footnotes>'
+    document = parse(
+        make_zip(
+            {
+                "word/document.xml": word_xml(body),
+                "word/_rels/document.xml.rels": rels(("r1", "footnotes", "footnotes.xml")),
+                "word/footnotes.xml": notes.encode(),
+            }
+        ),
+        "a.docx",
+    )
+    assert document.blocks[0].rows == (("Fee\nNet of tax.", "12"),)
+    assert [block.text for block in document.blocks[1:]] == ["outer", "inner"]

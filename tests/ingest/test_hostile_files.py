@@ -32,7 +32,8 @@ deep json|deep markdown|deep mail|10,000-page pdf|packed bomb in a pdf|a pdf ful
 a program called txt|a text called docx|a text called png|a pdf called docx|a text called msg|macros
 one line of 100 MB|a million columns|a quote that never ends|more cells than are read|a cell in the far corner
 a picture of 100,000 x 100,000|that picture in a docx|cut docx|docx with a flipped bit|unclosed comments
-unclosed tags|entities without end""".replace("\n", "|").split("|")
+unclosed tags|entities without end|boxes in boxes|a chapter read a thousand times|a part packed by bzip2
+a tiff with one huge page|lists in lists""".replace("\n", "|").split("|")
 
 
 async def read(tmp_path: Path, filename: str, data: bytes, limits: SandboxLimits = LIMITS) -> ParsedDocument:

@@ -118,6 +118,18 @@ def test_source_code_is_split_at_lines_and_keeps_its_indentation_inside() -> Non
     assert contents(cut) == ["def f():\n    return 1", "def g():\n    return 2"]
 
 
+@pytest.mark.promise("5.4-code-and-text")
+@pytest.mark.parametrize("name", ["a.txt", "a.py"])
+def test_parts_of_text_and_code_are_merged_until_the_size_is_passed(name: str) -> None:
+    """A part is added while the chunk is not over its size, so the last one may reach beyond it."""
+    words = "one two\nthree four\nfive six\nseven eight"
+    assert contents(cut_by("naive", words, name, delimiter="\n", chunk_token_num=3)) == [
+        "one two\nthree four",
+        "five six\nseven eight",
+    ]
+    assert contents(cut_by("naive", words, name, delimiter="\n", chunk_token_num=100)) == [words]
+
+
 @pytest.mark.promise("5.2-markdown-quoted", "5.4-md-blocks")
 def test_markdown_is_cut_into_blocks_and_at_quoted_delimiters_only() -> None:
     text = "# T\n\n- one!\n- two!\n\n```\na!\nb\n```\n\n> said!\n\nlast! words"

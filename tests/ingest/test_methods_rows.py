@@ -3,6 +3,7 @@
 import pytest
 
 from app.domain.documents import ParsedDocument, ParseFailed, Picture
+from app.ingest.methods.cells import Kind, kind_of, typed
 from tests.ingest.sources import block, contents, cut_by, heading, sheet
 
 
@@ -244,3 +245,21 @@ def test_rows_at_the_end_without_tags_are_told() -> None:
 def test_other_files_are_refused_by_tag() -> None:
     with pytest.raises(ParseFailed, match=r"^Excel, csv\(txt\) format files are supported\.$"):
         cut_by("tag", [block("text", "x")], "a.pdf")
+
+
+@pytest.mark.promise("5.7-types")
+@pytest.mark.parametrize(
+    ("value", "kind", "held"),
+    [
+        ("1,234.5", "float", 1234.5),
+        ("9,999,999,999,999,999,999,999,999,999", "float", 1e28),
+        ("1" + ",000" * 200, "text", "1" + ",000" * 200),
+        ("1" * 400, "text", "1" * 400),
+        ("1e99", "float", 1e99),
+        ("1e999", "text", "1e999"),
+    ],
+)
+def test_every_number_of_a_cell_can_be_stored_as_json(value: str, kind: Kind, held: object) -> None:
+    """An infinite one would fail the whole table."""
+    assert kind_of(value) == kind
+    assert typed(value, kind) == held

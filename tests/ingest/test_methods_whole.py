@@ -171,8 +171,11 @@ def test_odd_values_act_as_the_default(odd: Any) -> None:
 @pytest.mark.parametrize("method", method_names())
 def test_no_config_makes_a_method_crash(method: str) -> None:
     values: list[Any] = [None, [], {"a": 1}, "x", -5, 1e300]
+    plain = read_settings(method, {})
     for odd in values:
-        read_settings(method, {"chunk_token_num": odd, "delimiter": odd, "pages": odd, "raptor": odd})
+        read = read_settings(method, {"chunk_token_num": odd, "delimiter": odd, "pages": odd, "raptor": odd})
+        assert (read.chunk_token_num, read.pages) == (plain.chunk_token_num, plain.pages)
+        assert read.delimiter == (odd if odd == "x" else plain.delimiter)
 
 
 @pytest.mark.promise("5.9-knowledge-graph")

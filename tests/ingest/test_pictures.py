@@ -151,6 +151,7 @@ async def test_the_program_dies_with_the_parse(monkeypatch: pytest.MonkeyPatch, 
                 await anyio.sleep(0.01)
         while _sleeping(seconds):  # noqa: ASYNC110 - another process
             await anyio.sleep(0.01)
+    assert not _sleeping(seconds)
 
 
 async def _expect_timeout(path: Path) -> None:

@@ -1,6 +1,18 @@
-"""Fixtures of tests/knowledge/world.py, found by name."""
+"""Fixtures of tests/knowledge/world.py, working.py and searching.py, found by name."""
 
+from tests.knowledge.searching import fixture
+from tests.knowledge.working import gated
 from tests.knowledge.world import api, rival, world
 from tests.pg import fresh_database, migrate, postgres_server, template_database
 
-__all__ = ["api", "fresh_database", "migrate", "postgres_server", "rival", "template_database", "world"]
+__all__ = [
+    "api",
+    "fixture",
+    "fresh_database",
+    "gated",
+    "migrate",
+    "postgres_server",
+    "rival",
+    "template_database",
+    "world",
+]

@@ -8,14 +8,10 @@ import asyncio
 import sys
 from typing import Any
 
-from app.db.engine import create_engine
-from app.ingest.blobs import BlobStore
 from app.llm.catalogue import ModelCatalogue
 from app.llm.scripted import ScriptedEmbeddingModel
-from app.llm.tokens import ApproximateTokenCounter
-from app.worker import WorkerConfig, WorkerParts, run_worker
-from repositories.unit_of_work import Database
 from tests.ingest.graph_models import RuleChatModel
+from tests.knowledge.doomed import work
 from tests.knowledge.graph_world import CHAT_ENTRY
 from tests.knowledge.world import ENTRIES
 
@@ -35,15 +31,7 @@ async def main(url: str, blobs: str) -> None:
     catalogue = ModelCatalogue(
         (*ENTRIES, CHAT_ENTRY), chat=lambda _: chat, embedding=lambda _: embedding, rerank=lambda _: embedding
     )
-    parts = WorkerParts(
-        database=Database(create_engine(url, pool_size=3)),
-        blobs=BlobStore.at(blobs),
-        catalogue=catalogue,
-        tokens=ApproximateTokenCounter(),
-        owner="doomed",
-        config=WorkerConfig(lease_s=1.0, heartbeat_s=0.2, poll_s=0.1),
-    )
-    await run_worker(parts)
+    await work(url, catalogue, blobs=blobs)
 
 
 if __name__ == "__main__":

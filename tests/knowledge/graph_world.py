@@ -17,6 +17,7 @@ from routers import graph as graph_routes
 from tests.chats.world import Api
 from tests.ingest.graph_models import RuleChatModel
 from tests.knowledge.world import ENTRIES, World, make_dataset, parse, upload
+from tests.routes import include
 
 CHAT_ENTRY = ModelEntry(name="rules", provider="builtin", kind="chat", default=True)
 ADA = b"ENTITY<|>Ada Lovelace<|>person<|>Wrote notes.\nENTITY<|>Engine<|>category<|>A machine.\n" + (
@@ -44,7 +45,7 @@ def chat(world: World) -> RuleChatModel:
     """The chat model of the world; also adds the routes of graphs."""
     model = RuleChatModel()
     with_chat(world, model)
-    world.app.include_router(graph_routes.router)
+    include(world.app, graph_routes.router)
     return model
 
 
@@ -114,3 +115,8 @@ async def ask(
         calls=calls if calls is not None else [],
         deadline_s=1e12,
     )
+
+
+def names(graph: Any) -> dict[str, Any]:
+    """Return the nodes by name."""
+    return {node["id"]: node for node in graph["nodes"]}

@@ -8,14 +8,10 @@ import sys
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from app.db.engine import create_engine
 from app.domain.models import ChatMessage, GenerationOptions, ModelItem
-from app.ingest.blobs import BlobStore
 from app.llm.catalogue import ModelCatalogue
 from app.llm.scripted import ScriptedEmbeddingModel
-from app.llm.tokens import ApproximateTokenCounter
-from app.worker import WorkerConfig, WorkerParts, run_worker
-from repositories.unit_of_work import Database
+from tests.knowledge.doomed import work
 from tests.knowledge.speaking import TALKER, Speaker
 from tests.knowledge.world import ENTRIES
 
@@ -46,15 +42,7 @@ async def main(url: str, most: str) -> None:
     catalogue = ModelCatalogue(
         [*ENTRIES, TALKER], chat=lambda _: chat, embedding=lambda _: embedding, rerank=lambda _: embedding
     )
-    parts = WorkerParts(
-        database=Database(create_engine(url, pool_size=5)),
-        blobs=BlobStore.at("memory:///"),
-        catalogue=catalogue,
-        tokens=ApproximateTokenCounter(),
-        owner="doomed",
-        config=WorkerConfig(lease_s=1.0, heartbeat_s=0.2, poll_s=0.1),
-    )
-    await run_worker(parts)
+    await work(url, catalogue)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from app.domain.models import ModelText
 from app.llm.catalogue import ModelCatalogue
 from app.llm.entries import ModelEntry
@@ -63,3 +65,9 @@ async def purposes(world: World, api: Api) -> list[tuple[str, str]]:
     """What the ledger says of searches: purpose and kind of each model call."""
     rows: Sequence[Any] = await world.rows(api, "SELECT purpose, kind FROM usage_ledger ORDER BY id")
     return [(row.purpose, row.kind) for row in rows if row.purpose != "ingest"]
+
+
+@pytest.fixture
+async def fixture(world: World, api: Api) -> tuple[str, str]:
+    """Return the dataset and the document of `four_of_five`."""
+    return await four_of_five(world, api)

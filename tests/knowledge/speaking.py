@@ -20,7 +20,9 @@ from app.domain.models import (
 from app.llm.catalogue import ModelCatalogue
 from app.llm.entries import ModelEntry
 from routers import index_jobs
+from tests.chats.world import Api
 from tests.knowledge.world import ENTRIES, World, world
+from tests.routes import include
 
 __all__ = ["world"]
 
@@ -97,5 +99,23 @@ async def talker(world: World) -> Speaker:
     """The world's chat model; its routes have those of index jobs too."""
     speaker = Speaker()
     speaking(world, chat=speaker)
-    world.app.include_router(index_jobs.router)
+    include(world.app, index_jobs.router)
     return speaker
+
+
+async def usage_of(world: World, api: Api) -> dict[str, int]:
+    """Return how many calls of chat models the ledger has, by their purpose."""
+    rows = await world.rows(api, "SELECT purpose, count(*) AS calls FROM usage_ledger WHERE kind = 'chat' GROUP BY 1")
+    return {row.purpose: row.calls for row in rows}
+
+
+async def chunks_of(world: World, api: Api, document_id: str) -> list[Any]:
+    """Return the rows of a document's chunks, in its order."""
+    return list(
+        await world.rows(
+            api,
+            "SELECT content, important_keywords, questions, tag_weights, CAST(embedding AS text) AS embedding "
+            "FROM chunks WHERE document_id = :id ORDER BY ordinal",
+            id=document_id,
+        )
+    )

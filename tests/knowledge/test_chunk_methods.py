@@ -1,5 +1,6 @@
 """knowledge.md 2.8 and 5: documents of every chunk method, from upload to stored chunks."""
 
+import math
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from app.domain.datasets import Document
 from app.domain.ids import DatasetId, DocumentId, TenantId
 from app.domain.retrieval import ModelCall
 from app.ingest.blobs import BlobStore
-from app.ingest.embedding import ChunkEmbedder, blend, embedded_text, name_share, without_table_tags
+from app.ingest.embedding import ChunkEmbedder, embedded_text, name_share, without_table_tags
 from app.ingest.enriching import EnrichedChunk, PlainEnricher, Report
 from app.ingest.images import image_key, image_size
 from app.ingest.pipeline import Built, Pipeline, PipelineConfig
@@ -251,9 +252,7 @@ async def built_from(
 class Describer(PlainEnricher):
     """Describes pictures, and adds to every chunk."""
 
-    async def enrich(
-        self, document: Document, chunks: list[EnrichedChunk], *, report: Report, calls: list[ModelCall]
-    ) -> list[EnrichedChunk]:
+    async def enrich(self, document: Document, chunks: list[EnrichedChunk], *, report: Report) -> list[EnrichedChunk]:
         await report(0.5, "Half of it.")
         return [
             replace(
@@ -326,7 +325,8 @@ async def test_a_vector_is_the_file_names_and_the_texts_without_table_tags() -> 
     assert chunk.content.startswith("<table>")
     text = without_table_tags(chunk.content)
     assert text.split() == ["S", "a", "b", "1", "2"]
-    assert list(chunk.embedding) == pytest.approx(blend(model.vector("a.xlsx"), model.vector(text), 0.25))
+    mixed = [0.25 * name + 0.75 * said for name, said in zip(model.vector("a.xlsx"), model.vector(text), strict=True)]
+    assert list(chunk.embedding) == pytest.approx([value / math.hypot(*mixed) for value in mixed])
     assert "'tabl'" not in chunk.lexemes
     assert [call.purpose for call in calls] == ["ingest", "ingest"]
 

@@ -169,7 +169,7 @@ async def test_lists_are_filtered_ordered_and_paged(world: World, api: Api) -> N
     """knowledge.md 2.4."""
     dataset = await make_dataset(api)
     path = f"/datasets/{dataset['id']}/documents"
-    one, two, three = await upload(api, dataset["id"], ("One.txt", b"1"), ("two.md", b"22"), ("three.txt", b"333"))
+    one, two, three = await upload(api, dataset["id"], ("One.txt", b"4444"), ("two.md", b"22"), ("three.txt", b"333"))
 
     async def names(**params: Any) -> tuple[int, list[str]]:
         found = await api.ok("GET", path, params=params)
@@ -177,7 +177,8 @@ async def test_lists_are_filtered_ordered_and_paged(world: World, api: Api) -> N
 
     assert await names() == (3, ["three.txt", "two.md", "One.txt"])
     assert await names(desc=" False ") == (3, ["One.txt", "two.md", "three.txt"])
-    assert await names(orderby="size", desc="x") == (3, ["three.txt", "two.md", "One.txt"])
+    assert await names(orderby="size", desc="x") == (3, ["One.txt", "three.txt", "two.md"])
+    assert await names(orderby="name", desc="false") == (3, ["One.txt", "three.txt", "two.md"])
     assert await names(keywords="O") == (2, ["two.md", "One.txt"])
     assert await names(suffix=["md", "pdf"]) == (1, ["two.md"])
     assert await names(run=["0", "DONE", "odd"]) == (3, ["three.txt", "two.md", "One.txt"])

@@ -1,29 +1,17 @@
-"""Keywords, questions, tags, contents and descriptions of pictures through the parse job (knowledge.md 5.10, 5.12)."""
+"""Keywords, questions, tags and contents through the parse job (knowledge.md 5.10, 5.12)."""
 
-import io
 import re
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
 
 import anyio
-import httpx
 import pytest
-from PIL import Image
 
-from app.domain.documents import ParseFailed, Picture, RawChunk
 from app.domain.errors import UpstreamFailed
 from app.domain.ids import DocumentId
 from app.domain.models import ChatMessage, GenerationOptions, ModelItem
-from app.ingest.asking import Asker
-from app.ingest.enriching import EnrichedChunk
-from app.ingest.model_enricher import ModelEnricher
-from app.llm.openai_chat import OpenAIChatConfig, OpenAIChatModel
-from app.llm.tokens import ApproximateTokenCounter
-from app.net.http import HttpClient, HttpConfig
 from tests.chats.world import Api
-from tests.knowledge.speaking import Speaker, fenced, speaking, talker, work_until_idle, world
+from tests.knowledge.speaking import Speaker, chunks_of, fenced, speaking, talker, usage_of, work_until_idle, world
 from tests.knowledge.world import World, api, assert_exact_counters, make_dataset, parse, parsed, shown, upload
-from tests.upstream.fixtures import ScriptedUpstream
 
 __all__ = ["api", "talker", "world"]
 
@@ -33,22 +21,6 @@ PARAGRAPHS = [
 ]
 TEXT = "\n".join(PARAGRAPHS).encode()
 SMALL = {"chunk_token_num": 8, "delimiter": "\n"}
-
-
-async def usage_of(world: World, api: Api) -> dict[str, int]:
-    rows = await world.rows(api, "SELECT purpose, count(*) AS calls FROM usage_ledger WHERE kind = 'chat' GROUP BY 1")
-    return {row.purpose: row.calls for row in rows}
-
-
-async def chunks_of(world: World, api: Api, document_id: str) -> list[Any]:
-    return list(
-        await world.rows(
-            api,
-            "SELECT content, important_keywords, questions, tag_weights, CAST(embedding AS text) AS embedding "
-            "FROM chunks WHERE document_id = :id ORDER BY ordinal",
-            id=document_id,
-        )
-    )
 
 
 def word_of(text: str) -> str:
@@ -291,109 +263,3 @@ async def test_contents_are_stored_with_the_document_and_not_as_a_chunk(
     async with world.database.unit(api.tenant_id) as unit:
         assert await unit.contents.get(DocumentId(document["id"])) == []
     await assert_exact_counters(world, api)
-
-
-# --- pictures --------------------------------------------------------------------------------------------------------
-
-
-def png() -> bytes:
-    held = io.BytesIO()
-    Image.new("RGB", (64, 48), (10, 120, 40)).save(held, "PNG")
-    return held.getvalue()
-
-
-async def picture_dataset(api: Api) -> Any:
-    return await make_dataset(api, chunk_method="picture")
-
-
-@pytest.mark.promise("5.5-picture-vision")
-async def test_a_picture_without_text_is_what_the_vision_model_sees(world: World, api: Api, talker: Speaker) -> None:
-    seer = Speaker(answer=lambda _: "A green rectangle.", name="seer")
-    speaking(world, chat=talker, vision=seer)
-    dataset = await picture_dataset(api)
-    (document,) = await parsed(world, api, dataset["id"], ("green.png", png()))
-    assert document["run"] == "DONE", document["progress_msg"]
-    (chunk,) = await chunks_of(world, api, document["id"])
-    assert chunk.content == "A green rectangle."
-    assert len(seer.pictures) == 1
-    assert Image.open(io.BytesIO(seer.pictures[0])).size == (64, 48)
-    assert await usage_of(world, api) == {"vision": 1}
-
-
-@pytest.mark.promise("5.5-picture-unreadable")
-async def test_a_picture_nobody_can_read_fails_and_says_what_to_configure(
-    world: World, api: Api, talker: Speaker
-) -> None:
-    dataset = await picture_dataset(api)
-    (document,) = await parsed(world, api, dataset["id"], ("green.png", png()))
-    assert (document["run"], document["chunk_count"]) == ("FAIL", 0)
-    assert "no vision model is configured" in document["progress_msg"]
-    assert talker.asked == []
-
-
-@pytest.mark.promise("5.5-picture-data-uri", "5.10-scripted-upstream")
-async def test_pictures_go_to_the_provider_as_data_uris(world: World, api: Api, upstream: ScriptedUpstream) -> None:
-    async with HttpClient(HttpConfig()) as http:
-        config = OpenAIChatConfig(name="scripted", provider="tests", base_url=upstream.base_url, api_key="key")
-        model = OpenAIChatModel(config, http, ApproximateTokenCounter())
-        asker = Asker(world.database, model, api.tenant_id, purpose="vision")
-        message = ChatMessage(
-            role="user",
-            content='What is it? @@{"text": "A dot."}',
-            pictures=(Picture(data=b"\x89PNG", media_type="image/png"),),
-        )
-        other = ChatMessage(
-            role="user", content=message.content, pictures=(Picture(data=b"\x89PNX", media_type="image/png"),)
-        )
-        assert await asker.ask([message], GenerationOptions()) == "A dot."
-        assert await asker.ask([message], GenerationOptions()) == "A dot."
-        assert await asker.ask([other], GenerationOptions()) == "A dot."
-        async with httpx.AsyncClient() as client:
-            calls = (await client.get(f"{upstream.base_url.removesuffix('/v1')}/_calls")).json()
-    told = [call["last_user_text"] for call in calls]
-    assert len(told) == 2  # the same picture is asked about once, another one anew
-    assert "data:image/png;base64,iVBORw==" in told[0]
-    assert "'type': 'image_url'" in told[0]
-
-
-WORDS = " ".join(f"word{number}" for number in range(33))
-
-
-async def enriched_picture(world: World, api: Api, content: str) -> EnrichedChunk:
-    """Enrich one picture on which `content` was read; no text recognition needs to be installed."""
-    made = await make_dataset(api, chunk_method="picture")
-    (document,) = await upload(api, made["id"], ("green.png", png()))
-    async with world.database.unit(api.tenant_id) as unit:
-        stored = await unit.documents.find(DocumentId(document["id"]))
-    assert stored is not None
-    raw = RawChunk(content=content, section_order=None, positions=(), ordinal=0, doc_type="image")
-    chunk = EnrichedChunk(raw=raw, picture=Picture(data=png(), media_type="image/png"))
-    enricher = ModelEnricher(world.database, world.catalogue, ApproximateTokenCounter())
-
-    async def report(_: float, __: str) -> None:
-        pass
-
-    (found,) = await enricher.enrich(stored, [chunk], report=report, calls=[])
-    return found
-
-
-@pytest.mark.promise("5.5-picture-enough-text", "5.5-picture-vision")
-async def test_only_a_picture_with_little_text_is_described(world: World, api: Api, talker: Speaker) -> None:
-    seer = Speaker(answer=lambda _: "A green rectangle.", name="seer")
-    speaking(world, chat=talker, vision=seer)
-    assert (await enriched_picture(world, api, WORDS)).raw.content == WORDS
-    assert seer.asked == []
-    assert (await enriched_picture(world, api, "Exit")).raw.content == "Exit\n\nA green rectangle."
-    assert "Exit" in seer.asked[0]
-
-
-@pytest.mark.promise("5.5-picture-text-only")
-async def test_a_picture_with_some_text_needs_no_vision_model(world: World, api: Api, talker: Speaker) -> None:
-    assert (await enriched_picture(world, api, "Exit")).raw.content == "Exit"
-
-
-@pytest.mark.promise("5.5-picture-unreadable")
-async def test_a_vision_model_without_words_fails_the_picture(world: World, api: Api, talker: Speaker) -> None:
-    speaking(world, chat=talker, vision=Speaker(answer=lambda _: "", name="seer"))
-    with pytest.raises(ParseFailed, match=r"seer@builtin had nothing to say about green\.png"):
-        await enriched_picture(world, api, "")

@@ -110,6 +110,13 @@ async def test_links_into_our_own_network_are_not_followed(world: World, api: Ap
 
 
 @pytest.mark.promise("5.4-hyperlinks")
+async def test_links_that_are_no_addresses_cost_the_document_nothing(world: World, api: Api) -> None:
+    log, read = await contents(world, api, "a.docx", docx("http://[#x", "http://a..b/", "http://" + "a" * 70 + "/"))
+    assert "See the timetable." in read
+    assert log.count("could not be read") == 3
+
+
+@pytest.mark.promise("5.4-hyperlinks")
 async def test_only_a_few_links_are_followed(
     world: World, api: Api, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

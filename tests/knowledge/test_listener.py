@@ -73,17 +73,24 @@ async def test_a_lost_connection_is_made_again_and_pollers_are_told(world: World
 async def test_a_channel_named_later_is_listened_to(world: World) -> None:
     listener = Listener(world.urls.app)
     connected, told = anyio.Event(), anyio.Event()
+    heard: list[str] = []
+
+    def hear(payload: str) -> None:
+        heard.append(payload)
+        told.set()
+
     listener.on_reconnect(lambda: connected.set())
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listener.run)
             await connected.wait()
             connected = anyio.Event()
-            listener.subscribe("parley_late", lambda _: told.set())
+            listener.subscribe("parley_late", hear)
             await connected.wait()
-            await _notify(world, "parley_late", "")
+            await _notify(world, "parley_late", "better than never")
             await told.wait()
             tasks.cancel_scope.cancel()
+    assert heard == ["better than never"]
 
 
 async def _notify(world: World, channel: str, payload: str) -> None:

@@ -13,6 +13,7 @@ from routers import dify, index_jobs
 from tests.chats.world import Api
 from tests.knowledge.speaking import Speaker, fenced, talker, world
 from tests.knowledge.world import World, api, make_dataset, parsed, shown
+from tests.routes import include
 from tests.service import on_a_socket
 
 __all__ = ["api", "talker", "world"]
@@ -22,8 +23,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 @asynccontextmanager
 async def serving(world: World) -> AsyncGenerator[str]:
-    world.app.include_router(dify.router)
-    world.app.include_router(index_jobs.router)
+    include(world.app, dify.router, index_jobs.router)
     async with on_a_socket(world.app) as base_url:
         yield base_url
 

@@ -5,13 +5,8 @@ from typing import Any
 import pytest
 
 from tests.chats.world import Api, missing
-from tests.knowledge.searching import FIXTURE, four_of_five, search
-from tests.knowledge.world import World, make_dataset, parse, parsed, shown, upload
-
-
-@pytest.fixture
-async def fixture(world: World, api: Api) -> tuple[str, str]:
-    return await four_of_five(world, api)
+from tests.knowledge.searching import FIXTURE, search
+from tests.knowledge.world import World, add_chunk, make_dataset, parse, parsed, shown, upload
 
 
 @pytest.mark.promise("4.2-chunk-keys", "4.2-document-name", "4.2-no-vectors", "4.2-highlight")
@@ -106,21 +101,27 @@ async def test_pagerank_is_added_unscaled(world: World, api: Api, fixture: tuple
 @pytest.mark.promise("4.3-rerank")
 async def test_a_rerank_model_takes_the_place_of_the_vectors(world: World, api: Api, fixture: tuple[str, str]) -> None:
     """knowledge.md 4.3 step 4: it is given the original text."""
-    world.models["ranker"] = _Ranker()
+    ranker = world.models["ranker"] = _Ranker()
+    await add_chunk(world, api, *fixture, "Chunks, TESTED!")
 
     found = await search(api, fixture[0], rerank_id="ranker", vector_similarity_weight=1)
 
     assert [chunk["content"] for chunk in found["chunks"]] == [f"chunk test {n}" for n in (3, 2, 1)]
     assert found["chunks"][0]["vector_similarity"] == 1.0
+    assert {"Chunks, TESTED!", *(f"chunk test {n}" for n in range(4))} <= set(ranker.passages)
 
 
 class _Ranker:
     name = "ranker"
     provider = "builtin"
 
+    def __init__(self) -> None:
+        self.passages: list[str] = []
+
     async def rerank(self, _query: str, passages: list[str], *, deadline_s: float) -> tuple[list[float], Any]:
         from app.domain.models import Usage
 
+        self.passages += passages
         return [int(passage[-1]) / 3 if passage[-1].isdigit() else 0.0 for passage in passages], Usage()
 
 

@@ -10,8 +10,9 @@ from app.domain.errors import UpstreamFailed
 from app.domain.principals import Scope
 from routers import dify
 from tests.chats.world import Api, invalid, missing
-from tests.knowledge.searching import four_of_five, purposes
+from tests.knowledge.searching import purposes
 from tests.knowledge.world import World, make_dataset
+from tests.routes import include
 
 PATH = "/dify/retrieval"
 
@@ -19,12 +20,7 @@ PATH = "/dify/retrieval"
 @pytest.fixture(autouse=True)
 def served(world: World) -> None:
     """Dify's routes beside the others."""
-    world.app.include_router(dify.router)
-
-
-@pytest.fixture
-async def fixture(world: World, api: Api) -> tuple[str, str]:
-    return await four_of_five(world, api)
+    include(world.app, dify.router)
 
 
 def told(answer: Response) -> tuple[int, Any]:

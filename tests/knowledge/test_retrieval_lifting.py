@@ -12,11 +12,6 @@ from tests.knowledge.world import World, make_dataset
 
 
 @pytest.fixture
-async def fixture(world: World, api: Api) -> tuple[str, str]:
-    return await four_of_five(world, api)
-
-
-@pytest.fixture
 def graph(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """A graph that always says the same; how it was asked. The real one is in test_graph_query.py."""
     asked: list[dict[str, Any]] = []

@@ -11,13 +11,8 @@ from app.domain.retrieval import SearchRequest
 from app.retrieval.results import page, ranked
 from app.retrieval.scoring import Candidate
 from tests.chats.world import Api
-from tests.knowledge.searching import contents, four_of_five, search
+from tests.knowledge.searching import contents, search
 from tests.knowledge.world import World
-
-
-@pytest.fixture
-async def fixture(world: World, api: Api) -> tuple[str, str]:
-    return await four_of_five(world, api)
 
 
 @pytest.mark.promise("4.4-global-slice", "4.4-top-k", "4.1-paging-values")

@@ -69,7 +69,9 @@ async def test_the_approximate_and_the_exact_search_agree(world: World, api: Api
     body = {"question": "feline pets", "dataset_ids": [dataset["id"]], "vector_similarity_weight": 1}
 
     exact = await api.ok("POST", "/retrieval", json=body)
-    world.app.state.retriever = Retriever(world.database, world.catalogue, SearchConfig(exact_chunks=0))
+    world.app.state.retriever = Retriever(
+        world.database, world.catalogue, SearchConfig(counted_chunks=0, exact_chunks=0)
+    )
     with world.queries() as statements:
         approximate = await api.ok("POST", "/retrieval", json=body)
 

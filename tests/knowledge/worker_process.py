@@ -8,13 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from app.db.engine import create_engine
 from app.domain.models import Embeddings
-from app.ingest.blobs import BlobStore
 from app.llm.catalogue import ModelCatalogue
-from app.llm.tokens import ApproximateTokenCounter
-from app.worker import WorkerConfig, WorkerParts, run_worker
-from repositories.unit_of_work import Database
+from tests.knowledge.doomed import work
 from tests.knowledge.world import ENTRIES
 
 
@@ -33,15 +29,7 @@ class _Hanging:
 async def main(url: str, blobs: str) -> None:
     model: Any = _Hanging()
     catalogue = ModelCatalogue(ENTRIES, chat=lambda _: model, embedding=lambda _: model, rerank=lambda _: model)
-    parts = WorkerParts(
-        database=Database(create_engine(url, pool_size=3)),
-        blobs=BlobStore.at(blobs),
-        catalogue=catalogue,
-        tokens=ApproximateTokenCounter(),
-        owner="doomed",
-        config=WorkerConfig(lease_s=1.0, heartbeat_s=0.2, poll_s=0.1),
-    )
-    await run_worker(parts)
+    await work(url, catalogue, blobs=blobs)
 
 
 if __name__ == "__main__":

@@ -36,11 +36,13 @@ from app.security.quotas import Quotas
 from app.worker import WorkerConfig, WorkerParts, run_worker
 from repositories.limits import LimitCounters
 from repositories.listener import Listener
+from repositories.statements import Driver, Statement
 from repositories.unit_of_work import Database
 from routers import chunks, datasets, documents, errors, file_tree, files, images, jobs, metadata, retrieval
 from routers.deps import EdgeConfig
 from tests.chats.world import PEPPER, Api
 from tests.pg import DatabaseUrls
+from tests.routes import include
 
 ENTRIES = (
     ModelEntry(name="scripted-embedding", provider="builtin", kind="embedding", dimensions=64, default=True),
@@ -48,6 +50,7 @@ ENTRIES = (
     ModelEntry(name="keyless", provider="Cloud", kind="embedding", base_url="http://x", dimensions=64),
     ModelEntry(name="ranker", provider="builtin", kind="rerank"),
 )
+ROUTES = (datasets, metadata, images, documents, chunks, files, file_tree, retrieval, jobs)
 DEFAULT_MODEL = "scripted-embedding@builtin"
 FAST = WorkerConfig(lease_s=5, heartbeat_s=0.1, poll_s=0.2, retry=RetryConfig(backoff_s=0.05))
 
@@ -96,15 +99,25 @@ class World:
 
     @contextmanager
     def queries(self) -> Generator[list[str], None, None]:
-        """Record the statements that run meanwhile."""
+        """Record the statements that run meanwhile, through SQLAlchemy or straight to the driver."""
         seen: list[str] = []
 
         def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
             seen.append(statement)
 
+        def noted(method: Any) -> Any:
+            async def noting(driver: Driver, statement: Statement | str, *values: Any) -> Any:
+                seen.append(statement if isinstance(statement, str) else statement.sql)
+                return await method(driver, statement, *values)
+
+            return noting
+
         event.listen(self.engine.sync_engine, "before_cursor_execute", note)
         try:
-            yield seen
+            with pytest.MonkeyPatch.context() as patched:
+                for name in ("all", "first", "scalar", "run", "set"):
+                    patched.setattr(Driver, name, noted(getattr(Driver, name)))
+                yield seen
         finally:
             event.remove(self.engine.sync_engine, "before_cursor_execute", note)
 
@@ -212,8 +225,7 @@ async def world(fresh_database: DatabaseUrls) -> AsyncIterator[World]:
     app.state.limits = Limits(LimitCounters(database.url), LimitsConfig(), new_process_id())
     app.state.edge = EdgeConfig(upload_max_bytes=1024 * 1024, upload_max_files=5)
     errors.install(app)
-    for module in (datasets, metadata, images, documents, chunks, files, file_tree, retrieval, jobs):
-        app.include_router(module.router)
+    include(app, *(module.router for module in ROUTES))
     transport = ASGITransport(app=app, raise_app_exceptions=False)
     async with AsyncClient(transport=transport, base_url="http://parley") as client:
         yield World(database, engine, fresh_database, client, app, blobs, catalogue, embedding, models)

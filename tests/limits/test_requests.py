@@ -1,6 +1,8 @@
 """Calls per key: a fixed window with a burst, told on every answer (conversations.md 11)."""
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,12 +16,20 @@ from repositories.limits import LimitCounters
 from routers.deps import EdgeConfig
 from tests.conftest import PEPPER
 from tests.pg import DatabaseUrls
-from tests.service import scripted, served, stream
+from tests.service import Service, scripted, served, stream
 from tests.upstream.fixtures import ScriptedUpstream
 
 LIMITED = EdgeConfig(limits=LimitsConfig(rate=RateConfig(limit=3, burst=2, window_s=3600)))
 SOON_OVER = EdgeConfig(limits=LimitsConfig(rate=RateConfig(limit=2, burst=0, window_s=1)))
 REFUSAL = "Rate limit exceeded. Please retry later."
+
+Serve = Callable[[EdgeConfig], AbstractAsyncContextManager[Service]]
+
+
+@pytest.fixture
+def serve(fresh_database: DatabaseUrls, upstream: ScriptedUpstream, tmp_path: Path) -> Serve:
+    """Serves with these limits."""
+    return lambda edge: served(fresh_database, upstream, tmp_path, edge=edge)
 
 
 def told(answer: httpx.Response) -> tuple[int, int]:
@@ -37,10 +47,8 @@ def told(answer: httpx.Response) -> tuple[int, int]:
     "conversations:11-reset-is-the-end-of-the-window",
     "conversations:11-refusal-headers-and-body",
 )
-async def test_the_burst_is_let_through_and_the_next_call_refused(
-    fresh_database: DatabaseUrls, upstream: ScriptedUpstream, tmp_path: Path
-) -> None:
-    async with served(fresh_database, upstream, tmp_path, edge=LIMITED) as service:
+async def test_the_burst_is_let_through_and_the_next_call_refused(serve: Serve) -> None:
+    async with serve(LIMITED) as service:
         tenant = await service.tenant()
         async with service.client(tenant) as client:
             seen = [await client.get("/api/v1/chats") for _ in range(5)]
@@ -58,12 +66,10 @@ async def test_the_burst_is_let_through_and_the_next_call_refused(
 
 
 @pytest.mark.promise("conversations:11-headers", "conversations:11-checked-after-auth-before-validation")
-async def test_every_authenticated_answer_tells_how_the_key_stands(
-    fresh_database: DatabaseUrls, upstream: ScriptedUpstream, tmp_path: Path
-) -> None:
+async def test_every_authenticated_answer_tells_how_the_key_stands(serve: Serve) -> None:
     """Streams, refusals of every sort, a missing scope; what is not authenticated tells and counts nothing."""
     edge = EdgeConfig(limits=LimitsConfig(rate=RateConfig(limit=7, burst=0, window_s=3600)))
-    async with served(fresh_database, upstream, tmp_path, edge=edge) as service:
+    async with serve(edge) as service:
         tenant = await service.tenant()
         chat = await service.chat(tenant)
         path = f"/api/v1/chats/{chat.id}/completions"
@@ -111,10 +117,8 @@ async def test_every_authenticated_answer_tells_how_the_key_stands(
 
 
 @pytest.mark.promise("conversations:11-limits-in-every-dialect", "conversations:11-refusal-headers-and-body")
-async def test_ragflow_clients_are_limited_too(
-    fresh_database: DatabaseUrls, upstream: ScriptedUpstream, tmp_path: Path
-) -> None:
-    async with served(fresh_database, upstream, tmp_path, edge=SOON_OVER) as service:
+async def test_ragflow_clients_are_limited_too(serve: Serve) -> None:
+    async with serve(SOON_OVER) as service:
         tenant = await service.tenant()
         async with service.client(tenant) as client:
             answers = [await client.get("/compat/0.22/api/v1/chats") for _ in range(12)]
@@ -126,10 +130,8 @@ async def test_ragflow_clients_are_limited_too(
 
 
 @pytest.mark.promise("conversations:11-embed-tokens-count-with-their-key")
-async def test_a_token_counts_with_the_key_it_hangs_on(
-    fresh_database: DatabaseUrls, upstream: ScriptedUpstream, tmp_path: Path
-) -> None:
-    async with served(fresh_database, upstream, tmp_path, edge=LIMITED) as service:
+async def test_a_token_counts_with_the_key_it_hangs_on(serve: Serve) -> None:
+    async with serve(LIMITED) as service:
         tenant = await service.tenant()
         child = make_key(tenant_id=tenant.id, pepper=PEPPER, now=datetime.now(UTC), parent_id=tenant.key_id)
         async with service.database.unit(tenant.id) as unit:
@@ -142,10 +144,8 @@ async def test_a_token_counts_with_the_key_it_hangs_on(
 
 
 @pytest.mark.promise("conversations:11-database-away")
-async def test_without_the_database_a_call_is_refused_as_unavailable(
-    fresh_database: DatabaseUrls, upstream: ScriptedUpstream, tmp_path: Path
-) -> None:
-    async with served(fresh_database, upstream, tmp_path, edge=LIMITED) as service:
+async def test_without_the_database_a_call_is_refused_as_unavailable(serve: Serve) -> None:
+    async with serve(LIMITED) as service:
         tenant = await service.tenant()
         async with service.client(tenant) as client:
             assert (await client.get("/api/v1/chats")).status_code == 200

@@ -8,10 +8,11 @@ import anyio
 import pytest
 
 from app.domain.chats import Chat
-from app.engine.failures import DATABASE_FAILURES
+from app.domain.ids import SessionId
 from app.engine.retention import Retention
 from app.engine.turns import EngineConfig
 from repositories import session_retention
+from repositories.failures import DATABASE_FAILURES
 from repositories.statements import Statement
 from tests.conftest import Tenant
 from tests.pg import DatabaseUrls
@@ -192,4 +193,24 @@ async def test_many_idle_sessions_go_in_small_batches(service: Service) -> None:
         tenant.id, chat.id,
     )  # fmt: skip
     assert await Retention(service.database, 30).round() == 250
+    assert await one(service, tenant, "SELECT count(*) FROM sessions WHERE deleted_at IS NULL") == 0
+
+
+async def test_idle_sessions_that_hold_much_go_one_after_the_other(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_retention, "PLACES_AT_ONCE", 5)
+    tenant = await service.tenant()
+    chat = await service.chat(tenant)
+    await one(
+        service, tenant,
+        """INSERT INTO sessions (tenant_id, id, kind, chat_id, name, next_position, updated_at)
+           SELECT $1, 's' || n, 'chat', $2, 'x', 3 * n, now() - interval '40 days' FROM generate_series(1, 4) n""",
+        tenant.id, chat.id,
+    )  # fmt: skip
+    ended: list[int] = []
+    for _ in range(4):
+        async with service.database.unit(tenant.id) as unit:
+            ended.append(await unit.session_retention.end([SessionId(f"s{n}") for n in (1, 2, 3, 4)], days=30))
+    assert ended == [2, 1, 1, 0]  # 3 places and 6, then 9, then 12: never more than one beyond the 5
     assert await one(service, tenant, "SELECT count(*) FROM sessions WHERE deleted_at IS NULL") == 0

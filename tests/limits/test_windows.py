@@ -18,6 +18,7 @@ from app.engine.lease import new_process_id
 from app.security.limits import Limits, RequestGate
 from app.settings import Settings
 from app.wire.limits import duration, limit_headers
+from repositories.expiry import Kept
 from repositories.limits import LimitCounters
 from repositories.unit_of_work import Database
 from tests.pg import DatabaseUrls
@@ -198,7 +199,7 @@ async def test_calls_at_once_share_a_round_trip(fresh_database: DatabaseUrls, da
     assert sorted(numbers) == list(range(1, 1001))
     async with database.dispatch() as dispatch:
         await dispatch._connection.exec_driver_sql("UPDATE rate_windows SET window_start = now() - interval '3 days'")
-        await dispatch.limits.expire()
+        assert await dispatch.expiry.expire(Kept.WINDOWS, 3600) == 1
         assert (await dispatch._connection.exec_driver_sql("SELECT count(*) FROM rate_windows")).scalar_one() == 0
 
 

@@ -226,6 +226,7 @@ async def test_closing_the_stream_hangs_up_at_once(model: OpenAIChatModel, upstr
         await anext(batches)
 
     await upstream.wait_for(lambda calls: calls[0]["cancelled"])
+    assert [call["cancelled"] for call in upstream.calls()] == [True]
 
 
 async def test_cancelling_the_reader_hangs_up_at_once(model: OpenAIChatModel, upstream: ScriptedUpstream) -> None:
@@ -236,6 +237,7 @@ async def test_cancelling_the_reader_hangs_up_at_once(model: OpenAIChatModel, up
         readers.cancel_scope.cancel()
 
     await upstream.wait_for(lambda calls: calls[0]["cancelled"])
+    assert [call["cancelled"] for call in upstream.calls()] == [True]
 
 
 async def test_options_and_key_go_out_and_unset_options_do_not(http: HttpClient) -> None:

@@ -143,6 +143,21 @@ async def test_every_step_of_a_redirect_is_checked(site: Site, pages: PageFetche
     assert len(site.asked) == 3
 
 
+@pytest.mark.promise("2.1-web-guard")
+@pytest.mark.parametrize("host", ["a..b", "...", "a" * 70 + ".com", "xn--a-", "a%00b", "\u00b2"])
+async def test_a_host_that_can_be_no_name_is_not_reached(pages: PageFetcher, host: str) -> None:
+    with pytest.raises(PageFailed, match="could not be reached"):
+        await pages.fetch(f"http://{host}/", max_bytes=MOST)
+
+
+@pytest.mark.promise("2.1-web-guard")
+@pytest.mark.parametrize("target", ["http://[", "//a\u2100b/"])
+async def test_a_redirect_to_no_address_is_refused(site: Site, pages: PageFetcher, target: str) -> None:
+    url = site.page("/here", b"", status="302 Found", more=f"location: {target}\r\n")
+    with pytest.raises(PageFailed):
+        await pages.fetch(url, max_bytes=MOST)
+
+
 @pytest.mark.promise("2.1-web")
 async def test_redirects_are_followed_for_a_while(site: Site, pages: PageFetcher) -> None:
     site.page("/there", b"text", kind="text/plain; charset=utf-8")

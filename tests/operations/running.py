@@ -18,6 +18,8 @@ from typing import Any
 import httpx
 import psutil
 
+from tests.service import NO_ROOTS
+
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0
 STOP_S = 30.0
@@ -67,7 +69,7 @@ class Service:
         return {"Authorization": f"Bearer {self.key}"}
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.address, timeout=20, trust_env=False)
+        return httpx.Client(base_url=self.address, timeout=20, trust_env=False, verify=NO_ROOTS)
 
     def family(self) -> list[psutil.Process]:
         """Return the process and all beneath it."""

@@ -67,25 +67,33 @@ def test_commands_start_the_database_for_a_moment_when_no_service_runs(folder: P
     made = parley("tenants", "create", "acme", "--json", env=env, folder=folder)
     assert made.returncode == 0, made.stderr
     tenant = json.loads(made.stdout)
-    key = parley(
-        *("keys", "create", "--tenant", "acme", "--scope", "read", "--days", "3", "--tokens-per-day", "7", "--json"),
-        env=env,
-        folder=folder,
-    )
-    assert (json.loads(key.stdout)["scopes"], json.loads(key.stdout)["tokens_per_day"]) == ("read", 7)
     listed = json.loads(parley("keys", "list", "--tenant", tenant["id"], "--json", env=env, folder=folder).stdout)
-    assert [one["key_shown"] for one in listed] == [_shown(tenant["key"]), _shown(json.loads(key.stdout)["key"])]
-    pair = parley("keys", "create", "--tenant", "acme", "--embed", env=env, folder=folder).stdout.split()
-    rows = json.loads(parley("keys", "list", "--tenant", "acme", "--json", env=env, folder=folder).stdout)[2:]
-    assert [(one["kind"], one["key_shown"][-4:]) for one in rows] == [("api", pair[0][-4:]), ("embed", pair[1][-4:])]
-    rotated = parley("keys", "rotate", rows[0]["id"], "--tenant", "acme", "--overlap", "0", env=env, folder=folder)
-    assert len(rotated.stdout.split()) == 2
-    assert parley("keys", "rotate", rows[0]["id"], "--tenant", "acme", env=env, folder=folder).returncode == 1
+    assert [one["key_shown"] for one in listed] == [_shown(tenant["key"])]
     refused = parley("keys", "create", env=env, folder=folder)
     assert refused.returncode == 1
     assert "there is no tenant yet" in refused.stderr
     with serving(folder) as service, service.client() as client:
         assert client.get("/api/v1/chats", headers={"Authorization": f"Bearer {tenant['key']}"}).json()["data"] == []
+
+
+def test_keys_are_made_listed_and_rotated_beside_a_running_service(service: Service) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return parley(*arguments, env=service.env, folder=service.folder)
+
+    tenant = json.loads(run("tenants", "create", "acme", "--json").stdout)
+    key = run(
+        *("keys", "create", "--tenant", "acme", "--scope", "read", "--days", "3", "--tokens-per-day", "7", "--json")
+    )
+    assert (json.loads(key.stdout)["scopes"], json.loads(key.stdout)["tokens_per_day"]) == ("read", 7)
+    listed = json.loads(run("keys", "list", "--tenant", tenant["id"], "--json").stdout)
+    assert [one["key_shown"] for one in listed] == [_shown(tenant["key"]), _shown(json.loads(key.stdout)["key"])]
+    pair = run("keys", "create", "--tenant", "acme", "--embed").stdout.split()
+    rows = json.loads(run("keys", "list", "--tenant", "acme", "--json").stdout)[2:]
+    assert [(one["kind"], one["key_shown"][-4:]) for one in rows] == [("api", pair[0][-4:]), ("embed", pair[1][-4:])]
+    rotated = run("keys", "rotate", rows[0]["id"], "--tenant", "acme", "--overlap", "0")
+    assert len(rotated.stdout.split()) == 2
+    assert run("keys", "rotate", rows[0]["id"], "--tenant", "acme").returncode == 1
+    with service.client() as client:
         found = [
             client.get("/api/v1/chats", headers={"Authorization": key}).status_code
             for key in (*pair, *rotated.stdout.split())
@@ -236,3 +244,4 @@ def test_the_service_runs_from_a_path_with_a_space_and_without_a_home(upstream: 
         spaced.chmod(0o755)
         with serving(spaced, **scripted(upstream)) as service, service.client() as client:
             until(lambda: client.get("/readyz").status_code == 200, 5)
+            assert client.get("/readyz").json()["status"] == "ready"

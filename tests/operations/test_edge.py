@@ -52,8 +52,13 @@ def test_streams_and_refusals_of_the_openai_routes_have_id_and_time(service: Ser
             assert "content-encoding" not in stream.headers
             stream.read()
         refused = client.post(chat_path(service), json=question("hello"), headers={"Authorization": "Bearer nobody"})
-        unknown = client.get("/api/v1/chats_openai/x/y/z")
-    for answer in (refused, unknown):
+        unknown = [client.get(f"/api/v1/{name}/x/y/z") for name in ("chats_openai", "openai")]
+        other_name = client.post(
+            f"/api/v1/openai/{service.chat_id}/chat/completions",
+            json={**question("hello"), "messages": []},
+            headers=service.auth,
+        )
+    for answer in (refused, *unknown, other_name):
         assert answer.headers["x-request-id"].startswith("req_")
         assert "openai-processing-ms" in answer.headers
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
@@ -91,6 +96,24 @@ def test_a_body_over_the_cap_is_refused_and_the_connection_goes_on(service: Serv
         with client.stream("GET", "/livez") as after:
             assert after.status_code == 200
             assert after.extensions["network_stream"] is connection
+
+
+@pytest.mark.parametrize("path", ["/api/v1/chats", "/v1/chat/completions", "/api/v1/retrieval"])
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_body_that_calls_itself_an_upload_has_the_cap_of_its_route(
+    service: Service, path: str, *, is_told: bool
+) -> None:
+    large = json.dumps({"name": "x" * 5000, "question": "x"}).encode()
+    headers = {**service.auth, "content-type": "multipart/form-data; boundary=x"}
+    with service.client() as client:
+        answer = client.post(path, content=large if is_told else iter([large]), headers=headers)
+    if path.startswith("/v1"):  # reads no body that is not JSON
+        assert (answer.status_code, answer.json()["error"]["type"]) in [
+            (413, "invalid_request_error"),
+            (400, "invalid_request_error"),
+        ]
+    else:
+        assert (answer.status_code, answer.json()["code"]) == (413, 102)
 
 
 def test_an_upload_may_be_larger_than_a_json_body(service: Service) -> None:

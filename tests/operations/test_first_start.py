@@ -1,6 +1,7 @@
 """The first start tells all that is needed, in lines that work; later ones are quick and tell little."""
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -13,8 +14,6 @@ import sys
 import termios
 import time
 from pathlib import Path
-
-import pytest
 
 from tests.operations.conftest import scripted
 from tests.operations.running import Service, environment, gone, parley, serving, until
@@ -128,20 +127,52 @@ def test_a_key_of_the_settings_exists_after_every_start(folder: Path) -> None:
             assert not (service.data_dir / "api-key").exists()
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "line"),
-    [
-        ("NO_SUCH_THING", "1", "parley: PARLEY_NO_SUCH_THING: no such setting\n"),
-        ("PORT", "many", "parley: PARLEY_PORT: Input should be a valid integer"),
-        ("DATABASE_URL", "mysql://x/y", "parley: PARLEY_DATABASE_URL: must begin with postgresql://\n"),
-        ("MODELS_FILE", "/no/such/file.toml", "parley: /no/such/file.toml: cannot be read: No such file or directory"),
-        ("LLM_BASE_URL", "http://127.0.0.1:9/v1", "parley: PARLEY_LLM_MODEL is needed beside PARLEY_LLM_BASE_URL"),
-    ],
-)
-def test_a_setting_that_cannot_be_used_stops_the_start_with_its_name(
-    folder: Path, name: str, value: str, line: str
-) -> None:
+UNUSABLE = [
+    ("NO_SUCH_THING", "1", "parley: PARLEY_NO_SUCH_THING: no such setting\n"),
+    ("PORT", "many", "parley: PARLEY_PORT: Input should be a valid integer"),
+    ("DATABASE_URL", "mysql://x/y", "parley: PARLEY_DATABASE_URL: must begin with postgresql://\n"),
+    ("MODELS_FILE", "/no/such/file.toml", "parley: /no/such/file.toml: cannot be read: No such file or directory"),
+    ("LLM_BASE_URL", "http://127.0.0.1:9/v1", "parley: PARLEY_LLM_MODEL is needed beside PARLEY_LLM_BASE_URL"),
+]
+STARTS = """
+import contextlib, io, json, os, sys
+from app.cli import main
+
+told = []
+for name, value in json.loads(sys.argv.pop()):
+    os.environ[name] = value
+    sys.argv[:] = ["parley", "serve"]
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        try:
+            main()
+        except SystemExit as ended:
+            told.append((ended.code, said.getvalue()))
+    del os.environ[name]
+print(json.dumps(told))
+"""
+
+
+def test_settings_that_cannot_be_used_stop_the_start_with_their_names(folder: Path) -> None:
+    """One process starts again and again: what a start costs is what it imports."""
+    settings = json.dumps([(f"PARLEY_{name}", value) for name, value, _ in UNUSABLE])
+    arguments = [sys.executable, "-c", STARTS, settings]
+    done = subprocess.run(arguments, env=environment(folder, {}), cwd=folder, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    starts: list[tuple[int, str]] = json.loads(done.stdout)
+    for (_, _, line), (status, said) in zip(UNUSABLE, starts, strict=True):
+        assert status == 2
+        assert said.startswith(line)
+        assert said.count("\n") == 1
+
+
+def test_a_setting_that_cannot_be_used_ends_the_process(folder: Path) -> None:
+    name, value, line = UNUSABLE[0]
     refused = parley("serve", env=environment(folder, {name: value}), folder=folder)
-    assert refused.returncode == 2
-    assert refused.stderr.startswith(line)
+    assert (refused.returncode, refused.stderr) == (2, line)
+
+
+def test_a_data_directory_that_cannot_be_made_is_told_in_a_line(folder: Path) -> None:
+    refused = parley("serve", env=environment(folder, {"DATA_DIR": "/dev/null/data"}), folder=folder)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("parley: /dev/null/data/postgres cannot be made (Not a directory)")
     assert refused.stderr.count("\n") == 1

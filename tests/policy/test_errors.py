@@ -26,7 +26,8 @@ from app.domain.errors import (
     Unsuitable,
     WrongType,
 )
-from app.wire.errors import OPENAI_TYPES, Dialect, error_body, error_headers, refusal, refusal_of
+from app.wire.dialects import OPENAI_TYPES, Dialect, refusal, refusal_of
+from app.wire.errors import error_body, error_headers
 
 NATIVE = {
     Kind.INVALID: (400, 102),

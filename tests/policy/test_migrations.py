@@ -10,14 +10,11 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.db import conversations, identity, knowledge, limits, search_apps, work
-from app.db.metadata import Vector, metadata
+from app.db.metadata import Vector
 from app.db.roles import APP_ROLE, create_database
+from app.db.tables import metadata
 from migrations.run import upgrade
 from tests.pg import DatabaseServer, DatabaseUrls
-
-# Importing them puts their tables into the metadata.
-REGISTERED = (conversations, identity, knowledge, limits, search_apps, work)
 
 
 def _is_vector_index(difference: Any) -> bool:
@@ -105,6 +102,33 @@ async def test_sessions_from_before_are_counted_and_found_by_name(fresh_database
         labels = await connection.fetch("SELECT session_id, label FROM session_labels ORDER BY 1")
         assert [tuple(one) for one in labels] == [("a", "One\x01a"), ("b", "Two\x01b")]
         assert await connection.fetchval("SELECT count(*) FROM sessions") == 3
+    finally:
+        await connection.close()
+    assert await shape(fresh_database) == new
+
+
+OLDER_MESSAGES = """
+    UPDATE sessions SET created_at = '1970-01-02 05:59:59Z';
+    INSERT INTO messages (tenant_id, turn_id, role, session_id, position, content) VALUES
+        ('t', '1', 'user', 'a', 0, 'Why?'), ('t', '2', 'user', 'd', 0, 'Who?'), ('t', '3', 'user', NULL, 0, 'How?')
+"""
+HOURS = "SELECT session_hour FROM messages ORDER BY turn_id"
+
+
+async def test_messages_from_before_carry_the_hour_of_their_session(fresh_database: DatabaseUrls) -> None:
+    """A database of 0004 with messages in it; down again, and up again, nothing is lost."""
+    new = await shape(fresh_database)
+    await upgrade(fresh_database.owner, APP_ROLE, "0004")
+    connection = await asyncpg.connect(fresh_database.superuser.replace("+asyncpg", ""))
+    try:
+        await connection.execute(OLDER_SESSIONS + ";" + OLDER_MESSAGES)
+        for target in ("head", "0004", "head"):
+            await upgrade(fresh_database.owner, APP_ROLE, target)
+        assert [row[0] for row in await connection.fetch(HOURS)] == [29, 29, None]
+        labels = await connection.fetch("SELECT session_id, session_hour FROM session_labels ORDER BY 1")
+        assert [tuple(one) for one in labels] == [("a", 29), ("b", 29)]
+        content = await connection.fetch("SELECT content FROM messages ORDER BY turn_id")
+        assert [row[0] for row in content] == ["Why?", "Who?", "How?"]
     finally:
         await connection.close()
     assert await shape(fresh_database) == new

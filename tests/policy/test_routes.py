@@ -41,7 +41,7 @@ def is_v1(path: str) -> bool:
     return path.startswith("/v1/") and path.split("/")[2] not in ("system", "document", "api", "conversation", "search")
 
 
-async def refused(
+async def assert_refused(
     service: Service, headers: dict[str, str], expected: tuple[int, int], *, is_page: bool | None = None
 ) -> None:
     """Try every route with something unusable in it: who calls is found out before anything is read.
@@ -72,31 +72,31 @@ async def refused(
 
 async def test_no_key_opens_nothing(service: Service) -> None:
     for headers in ({}, {"Authorization": ""}, {"Authorization": "Bearer"}):
-        await refused(service, headers, (401, 103))
+        await assert_refused(service, headers, (401, 103))
 
 
 async def test_an_unknown_key_opens_nothing(service: Service, tenant: Tenant) -> None:
     for key in ("ragflow-nobody", tenant.key[:-1], tenant.key + "x", tenant.key.upper(), "x" * 10_000):
-        await refused(service, {"Authorization": f"Bearer {key}"}, (401, 103))
+        await assert_refused(service, {"Authorization": f"Bearer {key}"}, (401, 103))
 
 
 async def test_a_revoked_key_opens_nothing(service: Service, tenant: Tenant) -> None:
     async with service.database.unit(tenant.id) as unit:
         assert await unit.keys.revoke(tenant.key_id)
-    await refused(service, tenant.auth, (401, 103))
+    await assert_refused(service, tenant.auth, (401, 103))
 
 
 async def test_an_embed_token_opens_no_api_route(service: Service) -> None:
     for kind in (KeyKind.EMBED, KeyKind.VISITOR):
-        await refused(service, (await service.tenant(kind=kind)).auth, (403, 104), is_page=False)
+        await assert_refused(service, (await service.tenant(kind=kind)).auth, (403, 104), is_page=False)
 
 
 async def test_an_api_key_opens_no_route_for_pages(service: Service, tenant: Tenant) -> None:
-    await refused(service, tenant.auth, (403, 104), is_page=True)
+    await assert_refused(service, tenant.auth, (403, 104), is_page=True)
 
 
 async def test_a_key_without_any_scope_may_do_nothing(service: Service) -> None:
-    await refused(service, (await service.tenant(scopes=frozenset())).auth, (403, 104))
+    await assert_refused(service, (await service.tenant(scopes=frozenset())).auth, (403, 104))
 
 
 async def test_a_key_that_may_only_look_changes_nothing(service: Service) -> None:
@@ -144,3 +144,27 @@ async def test_every_route_is_described(service: Service) -> None:
         assert {"400", "403", "500"} <= set(one.told["responses"]), str(one)
         assert "401" in one.told["responses"] or one.is_dify, str(one)
         assert "422" not in one.told["responses"], str(one)
+
+
+async def test_the_page_tells_what_opens_every_route_and_what_it_answers(service: Service) -> None:
+    assert set(service.app.openapi()["components"]["securitySchemes"]) == {"ApiKey", "PageToken"}
+    for one in operations(service.app):
+        opener: list[dict[str, list[str]]] | None = (
+            None if one.path in MACHINES else [{"PageToken" if one.is_page else "ApiKey": []}]
+        )
+        assert one.told.get("security") == opener, str(one)
+        successes = [answer for status, answer in one.told["responses"].items() if status.startswith("2")]
+        assert successes, str(one)
+        assert "Successful Response" not in [answer["description"] for answer in successes], str(one)
+
+
+async def test_the_page_itself_is_open_to_all_and_made_once(service: Service) -> None:
+    async with service.client() as client:
+        first, again, shown = [await client.get(path) for path in ("/openapi.json", "/openapi.json", "/docs")]
+    assert first.json() == service.app.openapi()
+    assert first.content == again.content
+    assert [answer.headers["content-type"].split(";")[0] for answer in (first, shown)] == [
+        "application/json",
+        "text/html",
+    ]
+    assert "/api/v1/chats/{chat_id}/completions" in shown.text

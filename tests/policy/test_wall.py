@@ -10,17 +10,13 @@ from sqlalchemy import ARRAY, Table, delete, insert, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.exc import DBAPIError
 
-from app.db import conversations, identity, knowledge, limits, search_apps, work
-from app.db.metadata import Vector, metadata
+from app.db.metadata import Vector
 from app.db.roles import APP_ROLE, OWNER_ROLE
+from app.db.tables import metadata
 from app.db.walls import DISPATCH_GRANTS, DISPATCH_ROLE
 from app.domain.ids import TenantId
 from repositories.unit_of_work import Database
 from tests.pg import DatabaseUrls
-
-# Importing them puts their tables into the metadata.
-REGISTERED = (conversations, identity, knowledge, limits, search_apps, work)
-
 
 SERVICE_TABLES = {"alembic_version", "processes"}
 """Tables of no tenant: which processes live, and which revision the schema is at."""

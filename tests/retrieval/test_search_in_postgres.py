@@ -261,10 +261,9 @@ async def test_vectors_of_the_usual_dimensions_are_found_through_an_index(ground
     for number in range(30):
         await ground.add(f"text {number}", vector=vector(number / 10))
     async with ground.database.unit(TENANT) as unit:
-        await unit.chunk_search.tune(ef_search=100, is_iterative=True)
         scope = SearchScope(dataset_ids=[DATASET])
-        found = await unit.chunk_search.find_near(scope, vector=vector(0), most=3, is_exact=False)
-        exact = await unit.chunk_search.find_near(scope, vector=vector(0), most=3, is_exact=True)
+        found = await unit.chunk_search.find_near(scope, vector=vector(0), most=3, ef_search=100, is_iterative=True)
+        exact = await unit.chunk_search.find_nearest(scope, vector=vector(0), most=3)
     names = await ground.connection.fetch("SELECT indexdef FROM pg_indexes WHERE indexname LIKE 'ix_chunks_embedding%'")
 
     assert found == exact == [ChunkKey(DocumentId("a"), ChunkId(f"c{number:05}")) for number in range(3)]
@@ -307,3 +306,45 @@ async def test_where_the_rarest_words_are_nowhere_the_next_ones_lead(ground: Gro
     question = "aardwolf bandicoot caracal dugong echidna fossa walrus seal"
     assert wanted in await ground.ids(question, vector=other, config=config, threshold=0)
     assert await ground.ids("aardwolf bandicoot caracal dugong echidna fossa", vector=other, config=config)
+
+
+@pytest.mark.promise("4.5-large")
+@pytest.mark.parametrize("count", [3, 12])
+async def test_several_datasets_are_searched_as_one_whichever_way(ground: Ground, count: int) -> None:
+    """Few datasets have an arm of the statement each, many share one."""
+    datasets = [DatasetId(f"more{number:02}") for number in range(count)]
+    for number, dataset in enumerate(datasets):
+        document = DocumentId(f"d{number:02}")
+        await shelf.add_dataset(
+            ground.connection, TENANT, dataset, model="x@y", documents=[(document, f"{document}.txt")]
+        )
+        texts = [f"walrus {number}", f"seal {number}"]
+        chunks = [
+            shelf.ShelfChunk(
+                tenant_id=TENANT, dataset_id=dataset, document_id=document, id=ChunkId(f"{number:02}-{at}"), ordinal=at,
+                content=text, lexemes=tsvector(text, ""), embedding=MODEL.vector(text), token_count=1,
+            )
+            for at, text in enumerate(texts)
+        ]  # fmt: skip
+        await shelf.add_chunks(ground.connection, chunks)
+    await ground.add("walrus elsewhere")
+    question = Question(text="walrus", terms=query_terms("walrus"), vector=MODEL.vector("walrus"))
+    found: list[list[tuple[str, DatasetId]]] = []
+    for config in (SearchConfig(), SearchConfig(counted_chunks=0), SearchConfig(counted_chunks=0, exact_chunks=0)):
+        async with ground.database.unit(TENANT) as unit:
+            pool = await gather(
+                unit.chunk_search, question, SearchScope(dataset_ids=datasets), chunk_count=2 * count, pageranks={},
+                similarity_threshold=0.2, top_k=1024, config=config, is_iterative=True,
+            )  # fmt: skip
+        hits = rank(pool.candidates, vector_similarity_weight=0, similarity_threshold=0.2)
+        found.append([(hit.candidate.chunk_id, pool.dataset_of[hit.candidate.document_id]) for hit in hits])
+
+    assert found[0] == [(f"{number:02}-0", dataset) for number, dataset in enumerate(datasets)]
+    assert found[1] == found[2] == found[0]
+
+
+async def test_a_question_without_words_finds_what_is_near(ground: Ground) -> None:
+    [near] = await ground.add("walrus", vector=FAR)
+
+    for config in (SearchConfig(), SearchConfig(counted_chunks=0, exact_chunks=0)):
+        assert await ground.ids("?!", vector=FAR, config=config) == [near]

@@ -42,7 +42,9 @@ def is_told(status: int, body: Any) -> bool:
     )
 
 
-async def bodies(caller: Api, method: str, path: str, search_id: str, fields: tuple[str, ...]) -> None:
+async def assert_odd_bodies_are_told(
+    caller: Api, method: str, path: str, search_id: str, fields: tuple[str, ...]
+) -> None:
     path = path.replace("{id}", search_id)
     headers = {"Content-Type": "application/json"}
     for name, content in RAW.items():
@@ -65,13 +67,13 @@ async def bodies(caller: Api, method: str, path: str, search_id: str, fields: tu
 async def test_odd_bodies_by_key(api: Api) -> None:
     search_id = await make_search(api)
     for method, path, fields in BY_KEY:
-        await bodies(api, method, path, search_id, fields)
+        await assert_odd_bodies_are_told(api, method, path, search_id, fields)
 
 
 async def test_odd_bodies_from_a_page(api: Api, page: Api) -> None:
     search_id = await make_search(api)
     for method, path, fields in ON_PAGE:
-        await bodies(page, method, path, search_id, fields)
+        await assert_odd_bodies_are_told(page, method, path, search_id, fields)
 
 
 async def test_who_calls_is_asked_first(api: Api, page: Api) -> None:

@@ -326,6 +326,7 @@ async def test_a_page_that_leaves_stops_the_model(world: World, page: Api, pets:
                 break
     with anyio.fail_after(2):
         await model.closed.wait()
+    assert model.closed.is_set()
 
 
 async def test_the_embedded_model_quotes_and_says_nothing_of_its_own(world: World, api: Api, pets: str) -> None:

@@ -32,7 +32,8 @@ from routers.deps import EdgeConfig
 from tests.conftest import PEPPER
 from tests.engine.conftest import Silent, WordCounter
 from tests.pg import DatabaseUrls
-from tests.service import Events, on_a_socket, stream
+from tests.routes import share_all
+from tests.service import NO_ROOTS, Events, on_a_socket, stream
 from tests.tasks import in_a_task
 
 ENTRIES = (
@@ -227,10 +228,12 @@ async def _world(urls: DatabaseUrls, folder: Path) -> AsyncGenerator[World]:
         engine_config=EngineConfig(),
         completions_config=CompletionsConfig(),
     )
+    app = build_app(parts)
+    share_all(app)
     async with (
         running(parts),
-        on_a_socket(build_app(parts)) as base_url,
-        httpx.AsyncClient(base_url=base_url, timeout=20) as client,
+        on_a_socket(app) as base_url,
+        httpx.AsyncClient(base_url=base_url, timeout=20, verify=NO_ROOTS) as client,
     ):
         world = World(database, parts, client, embedding, models)
         world.says("Yes.")

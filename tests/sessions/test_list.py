@@ -145,9 +145,9 @@ async def test_filters_counts_and_pages_never_read_messages(api: Api, world: Wor
     with world.recorded() as without:
         await api.ok("GET", f"/chats/{chat}/sessions", params={**query, "messages": "false"})
 
-    assert len(with_messages) == 4  # chat with its count, page, messages, references
-    assert len(all_of_them) == 4  # a page that is not full tells the count
-    assert [" messages" in statement for statement in with_messages] == [False, False, True, False]
+    assert len(with_messages) == 5  # chat with its count, page, messages, references, documents that are still there
+    assert len(all_of_them) == 5  # a page that is not full tells the count
+    assert [" messages" in statement for statement in with_messages] == [False, False, True, False, False]
     assert len(without) == 2
     assert not any(" messages" in statement for statement in without)
 

@@ -1,54 +1,22 @@
 """Pages from a cursor on, the last pages, and how many sessions there are (conversations.md 3.3, 8.1)."""
 
 import asyncio
-import contextlib
-from datetime import UTC, datetime, timedelta
-from typing import Any
+import base64
+import json
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
 
-from app.db.conversations import chats, messages, session_counts, sessions
-from app.domain.ids import ChatId, TenantId, new_id
+from app.db.conversations import chats, messages, sessions
+from app.domain.ids import TenantId
 from app.domain.listing import Listing, OrderBy
 from app.domain.sessions import SessionFilter
-from app.ingest.session_removal import SessionRemoval
 from app.services import session_cursors
 from app.services.sessions import SessionService
-from repositories import session_lists, session_search
-from repositories import sessions as session_repository
+from repositories import session_hours, session_lists, session_search
 from tests.chats.world import Api, World
-
-START = datetime(2025, 1, 1, tzinfo=UTC)
-
-
-async def add_rows(world: World, api: Api, chat: str, count: int, **fields: Any) -> list[str]:
-    """Add sessions without messages, a second apart, the oldest first; some names and times are equal."""
-    ids = [f"{number:06}{new_id()[6:]}" for number in range(count)]
-    rows = [
-        {
-            "tenant_id": api.tenant_id,
-            "id": one,
-            "kind": "chat",
-            "chat_id": chat,
-            "name": f"n{number % 3}",
-            "created_at": START + timedelta(seconds=number),
-            "updated_at": START + timedelta(seconds=number // 2),
-            **fields,
-        }
-        for number, one in enumerate(ids)
-    ]
-    await world.sql(api, sessions.insert().values(rows))
-    return ids
-
-
-async def total(world: World, api: Api, chat: str) -> tuple[int, int]:
-    """How many sessions are counted, and how many there are."""
-    counted = select(func.coalesce(func.sum(session_counts.c.sessions), 0)).where(session_counts.c.chat_id == chat)
-    there = select(func.count()).select_from(sessions).where(sessions.c.chat_id == chat)
-    return int((await world.sql(api, counted)).scalar_one()), int((await world.sql(api, there)).scalar_one())
+from tests.sessions.rows import START, add_rows, total
 
 
 @pytest.mark.promise("conversations:P-keyset")
@@ -74,6 +42,12 @@ async def test_a_list_is_walked_from_cursor_to_cursor(api: Api, world: World, or
     assert answers == 3
 
 
+def forge(moment: str) -> str:
+    """Return a cursor of a list by creation time, of a moment that no session was created at."""
+    told = json.dumps(["create_time", True, moment, moment, "a" * 32])
+    return base64.urlsafe_b64encode(told.encode()).decode().rstrip("=")
+
+
 @pytest.mark.promise("conversations:P-keyset")
 async def test_cursors_that_are_none(api: Api, world: World) -> None:
     chat = (await api.chat())["id"]
@@ -81,7 +55,9 @@ async def test_cursors_that_are_none(api: Api, world: World) -> None:
     path = f"/chats/{chat}/sessions"
     cursor = (await api.raw("GET", path, params={"page_size": "1"})).headers["X-Next-Cursor"]
 
-    for wrong in ("x", "%%%", "ü", "W10", "bnVsbA", cursor[:-3], cursor + "AAAA", "A" * 5000):
+    forged = [forge(moment) for moment in ("9999-12-31T23:59:59-14:00", "0001-01-01T00:00+14:00", "2026-01-01T00:00")]
+
+    for wrong in ("x", "%%%", "ü", "W10", "bnVsbA", cursor[:-3], cursor + "AAAA", "A" * 5000, *forged):
         told = await api.refusal("GET", path, params={"after": wrong})
         assert told == (400, 102, "`after` is no cursor of a list of sessions."), wrong
     for other in ({"orderby": "name"}, {"desc": "false"}, {"orderby": "update_time"}):
@@ -191,93 +167,6 @@ async def test_sessions_are_counted_whoever_writes_them(api: Api, world: World, 
     assert await total(world, api, chat) == (0, 0)
 
 
-@pytest.mark.promise("conversations:P-delete-many")
-async def test_very_many_sessions_are_gone_at_once_and_removed_by_a_job(
-    api: Api, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session_repository, "DELETED_AT_ONCE", 3)
-    monkeypatch.setattr("app.ingest.session_removal.AT_ONCE", 4)
-    chat = (await api.chat())["id"]
-    path = f"/chats/{chat}/sessions"
-    ids = await add_rows(world, api, chat, 10)
-
-    answer = await api.raw("DELETE", path)
-
-    assert answer.json() == {"code": 0, "data": {"success_count": 10}}
-    listed = await api.raw("GET", path)
-    assert (listed.json()["data"], listed.headers["X-Total-Count"]) == ([], "0")
-    for query in ({"keywords": "n1"}, {"id": ids[0]}, {"name": "n1"}, {"orderby": "name"}):
-        assert await api.ok("GET", path, params=query) == []
-    assert (await api.refusal("GET", f"{path}/{ids[0]}"))[2] == "Session not found!"
-    assert (await api.refusal("PUT", f"{path}/{ids[0]}", json={}))[2] == "Session does not exist"
-    assert (await api.refusal("DELETE", path, json={"ids": ids[:1]}))[0] == 404
-    async with world.database.unit(api.tenant_id) as unit:
-        assert await total(world, api, chat) == (0, 10)
-        late = await add_rows(world, api, chat, 1)  # by a process whose clock is behind
-    assert [one["id"] for one in await api.ok("GET", path)] == late
-    session = await api.session(chat)
-    assert [one["id"] for one in await api.ok("GET", path)] == [session["id"], *late]
-
-    async with world.database.dispatch() as dispatch:
-        job = await dispatch.jobs.claim(owner="p", kinds=["delete_sessions"], lease_s=30)
-    assert job is not None
-    await SessionRemoval(world.database).run(job)
-
-    assert await total(world, api, chat) == (2, 2)
-    assert [one["id"] for one in await api.ok("GET", path)] == [session["id"], *late]
-    async with world.database.unit(api.tenant_id) as unit:
-        ended = await unit.jobs.latest("delete_sessions", [chat])
-    assert ended is not None
-    assert (ended.state, ended.progress) == ("done", 1.0)
-    await api.ok("DELETE", path, json={"ids": [session["id"]]})
-    assert await total(world, api, chat) == (1, 1)
-
-
-@pytest.mark.promise("conversations:P-delete-many")
-async def test_few_sessions_with_very_many_messages_are_removed_a_few_at_a_time(
-    api: Api, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session_repository, "PLACES_AT_ONCE", 50)
-    chat = (await api.chat())["id"]
-    path = f"/chats/{chat}/sessions"
-    await add_rows(world, api, chat, 5)
-    await world.sql(api, sessions.update().values(next_position=30))
-
-    assert await api.ok("DELETE", path) == {"success_count": 5}
-
-    assert await api.ok("GET", path) == []
-    removed: list[int] = []
-    for _ in range(4):
-        async with world.database.unit(api.tenant_id) as unit:
-            removed.append(await unit.sessions.remove_hidden(ChatId(chat), most=500))
-    assert removed == [2, 2, 1, 0]
-
-
-@pytest.mark.promise("conversations:P-delete-many")
-async def test_sessions_that_begin_while_all_are_deleted_are_counted_right(
-    api: Api, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session_repository, "DELETED_AT_ONCE", 2)
-    chat = (await api.chat())["id"]
-    path = f"/chats/{chat}/sessions"
-    ids = await add_rows(world, api, chat, 30)
-
-    async def delete_some() -> None:
-        with contextlib.suppress(AssertionError):  # gone already
-            await api.ok("DELETE", path, json={"ids": ids[:5]})
-
-    await asyncio.gather(
-        *(api.session(chat) for _ in range(8)),
-        api.ok("DELETE", path),
-        delete_some(),
-        *(api.session(chat) for _ in "12"),
-    )
-
-    answer = await api.raw("GET", path)
-    assert answer.headers["X-Total-Count"] == str(len(answer.json()["data"]))
-    assert (await total(world, api, chat))[0] == len(answer.json()["data"])
-
-
 @pytest.mark.promise("conversations:8.1-keywords")
 @pytest.mark.parametrize(("walked", "candidates"), [(1000, 1000), (3, 1000), (3, 2)])
 async def test_words_are_found_whichever_way_they_are_looked_for(
@@ -285,7 +174,7 @@ async def test_words_are_found_whichever_way_they_are_looked_for(
 ) -> None:
     """Among the first of the list, by the indexes, and by the indexes where they name too many to hand over."""
     monkeypatch.setattr(session_search, "WALKED", walked)
-    monkeypatch.setattr(session_search, "CANDIDATES", candidates)
+    monkeypatch.setattr(session_hours, "CANDIDATES", candidates)
     chat, other = [(await api.chat())["id"] for _ in range(2)]
     ids = await add_rows(world, api, chat, 8)
     foreign = await add_rows(world, api, other, 1)

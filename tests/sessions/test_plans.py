@@ -1,6 +1,7 @@
 """Lists, searches and long sessions stay fast because of how they are asked: no plan reads a whole table."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +18,7 @@ from app.services.session_turns import SessionTurnService
 from app.services.sessions import SessionService
 from app.services.stats import StatsService, read_stats
 from bench.session_rows import CHAT, LONG, LONG_CHAT, MEDIUM, OLD, RARE, TENANT, Plan, fill, frequent_word, sentences
-from repositories import session_search
+from repositories import session_hours, session_search
 from repositories.statements import Statement
 from repositories.unit_of_work import Database
 from tests.pg import DatabaseUrls
@@ -155,6 +156,32 @@ async def test_nothing_reads_a_whole_table(recorder: Recorder, monkeypatch: pyte
 
     assert {name: tables for name, tables in sequential.items() if tables} == {}
     assert counts == {name: expected for name, (_, expected) in ASKED.items()}
-    assert {"ix_messages_content", "ix_session_labels_label"} <= used["rare words"]
+    indexes = {"ix_messages_content", "ix_session_labels_label"}
+    assert indexes <= used["rare words"]
     assert used["last messages"] & {"uq_messages_position", "ix_messages_content"} == {"uq_messages_position"}
     assert "ix_sessions_day" in used["statistics of some minutes"]
+
+
+@pytest.mark.promise("conversations:P-plans", "conversations:8.1-keywords")
+async def test_words_that_are_frequent_among_old_sessions_are_found_hour_by_hour(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too many to be handed over, and none among the first of the list."""
+    monkeypatch.setattr(session_search, "WALKED", 200)
+    monkeypatch.setattr(session_hours, "CANDIDATES", 50)
+    plans = await recorder.plans(listed(keywords=OLD))
+
+    # The chat, the first of the list, when they began, which and how many, the first of these, their rows and messages.
+    assert len(plans) == 7
+    found = [node for plan in plans for node in nodes(plan)]
+    whole = {node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"}
+    assert whole <= {"chats", "session_counts"}
+    for plan in plans[3:5]:
+        used = [node["Index Name"] for node in nodes(plan) if node["Node Type"] == "Bitmap Index Scan"]
+        assert set(used) == {"ix_messages_content", "ix_session_labels_label"}
+    conditions = [node["Index Cond"] for node in found if node.get("Index Name") == "ix_messages_content"]
+    assert [re.findall(r"session_\w*h\w*", condition) for condition in conditions] == [
+        ["session_8h"],
+        ["session_8h"],
+        ["session_hour"],
+    ]

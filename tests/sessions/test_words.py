@@ -2,7 +2,7 @@
 
 import pytest
 
-from repositories import session_search
+from repositories import session_hours, session_search
 from tests.chats.world import Api, World
 from tests.sessions.world import add_turn
 
@@ -44,7 +44,7 @@ async def test_8_1_no_word_is_too_short_or_too_odd(
     api: Api, world: World, monkeypatch: pytest.MonkeyPatch, walked: int, candidates: int
 ) -> None:
     monkeypatch.setattr(session_search, "WALKED", walked)
-    monkeypatch.setattr(session_search, "CANDIDATES", candidates)
+    monkeypatch.setattr(session_hours, "CANDIDATES", candidates)
     chat = (await api.chat(prompt={"opener": "?"}))["id"]
     ids = [(await api.session(chat, name="-"))["id"] for _ in SAID]
     for session_id, text in zip(ids, SAID, strict=True):

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import text
+
 from app.domain.ids import ChatId, ChunkId, DatasetId, DocumentId, KeyId, SessionId, TurnId, new_turn_id
 from app.domain.models import Usage
 from app.domain.references import Reference
@@ -10,6 +12,16 @@ from app.domain.retrieval import ModelCall
 from app.domain.turns import TurnState
 from repositories.turns import NewTurn, TurnClosing
 from tests.chats.world import Api, World
+
+_DATASET = text("""
+    INSERT INTO datasets (tenant_id, id, name, embedding_model, parser_config)
+    VALUES (:tenant, :dataset, :dataset, 'mini@Builtin', '{}') ON CONFLICT DO NOTHING
+""")
+_DOCUMENT = text("""
+    INSERT INTO documents (tenant_id, id, dataset_id, name, location, blob_key, type, suffix, size_bytes, chunk_method,
+        parser_config)
+    VALUES (:tenant, :id, :dataset, :id || '.txt', '', '', 'doc', 'txt', 1, 'naive', '{}') ON CONFLICT DO NOTHING
+""")
 
 
 def reference(number: int, document: str = "doc", **fields: Any) -> Reference:
@@ -23,6 +35,14 @@ def reference(number: int, document: str = "doc", **fields: Any) -> Reference:
         positions=[[1, 2, 3, 4, 5]],
         **fields,
     )
+
+
+async def add_documents(world: World, api: Api, *references: Reference) -> None:
+    """Store the documents that references name, where they are not stored yet."""
+    for one in references:
+        in_set = {"tenant": api.tenant_id, "dataset": one.dataset_id, "id": one.document_id}
+        for statement in (_DATASET, _DOCUMENT):
+            await world.sql(api, statement.bindparams(**{name: in_set[name] for name in statement.compile().params}))
 
 
 async def add_turn(
@@ -39,7 +59,8 @@ async def add_turn(
     calls: tuple[ModelCall, ...] = (),
     duration_s: float = 0,
 ) -> TurnId:
-    """Store a turn; one that is running has no answer yet."""
+    """Store a turn, and the documents it rests on; one that is running has no answer yet."""
+    await add_documents(world, api, *references or ())
     turn_id = new_turn_id()
     async with world.database.unit(api.tenant_id) as unit:
         await unit.turns.open(

@@ -56,3 +56,62 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARLEY_API_KEY", "canary-1")
     monkeypatch.setenv("PARLEY_SECRET_KEY", "canary-2")
     assert "canary" not in repr(read_settings(None))
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, **variables: str) -> list[str]:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"PARLEY_{name}", value)
+    with pytest.raises(SettingsRefused) as found:
+        read_settings(None)
+    return found.value.message.splitlines()
+
+
+@pytest.mark.parametrize("value", ["https://app.example", "{}", "5", '["https://app.example"'])
+def test_a_list_that_is_none_is_named_beside_all_else_that_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    told = refused(monkeypatch, CORS_ORIGINS=value, LLM_UPSTREAMS="canary", PORT="x")
+    assert sorted(line.split(":")[0] for line in told) == ["PARLEY_CORS_ORIGINS", "PARLEY_LLM_UPSTREAMS", "PARLEY_PORT"]
+    assert "must be a JSON list" in told[1]
+    assert "canary" not in "".join(told)
+
+
+def test_origins_are_written_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "PARLEY_CORS_ORIGINS", '["HTTPS://App.Example:443/", "http://localhost:3000", "tauri://localhost"]'
+    )
+    monkeypatch.setenv("PARLEY_EMBED_ORIGINS", '["*"]')
+    settings = read_settings(None)
+    assert settings.cors_origins == ("https://app.example", "http://localhost:3000", "tauri://localhost")
+    assert settings.embed_origins == ("*",)
+
+
+@pytest.mark.parametrize("origin", ["app.example", "https://app.example/page", "https://*.example", "https://", ""])
+def test_what_no_page_can_come_from_is_refused(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+    told = refused(monkeypatch, EMBED_ORIGINS=f'["https://fine.example", "{origin}"]')
+    assert told == [f"PARLEY_EMBED_ORIGINS: {origin} is no origin: write one like https://app.example"]
+
+
+@pytest.mark.parametrize("kind", ["LLM", "EMBEDDING", "RERANK"])
+def test_a_model_that_is_served_nowhere_is_told_of(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    told = refused(monkeypatch, **{f"{kind}_MODEL": "some"})
+    assert told == [f"PARLEY_{kind}_BASE_URL is needed beside PARLEY_{kind}_MODEL: where it is served"]
+
+
+@pytest.mark.parametrize("url", ["blobs", "s3://", "ftp://host/folder", "file://relative"])
+def test_files_are_kept_where_that_can_be(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    told = refused(monkeypatch, BLOB_URL=url)
+    assert told == ["PARLEY_BLOB_URL: must be like file:///folder, s3://bucket, gs://bucket or az://container"]
+
+
+def test_numbers_no_column_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = refused(monkeypatch, SESSION_RETENTION_DAYS="9" * 9, RATE_LIMIT="9" * 20)
+    assert [line.split(":")[0] for line in told] == ["PARLEY_RATE_LIMIT", "PARLEY_SESSION_RETENTION_DAYS"]
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes(b"PARLEY_PORT=1\n\xff\n")
+    with pytest.raises(SettingsRefused) as found:
+        read_settings(file)
+    assert found.value.message.startswith(f"{file}: cannot be read: ")

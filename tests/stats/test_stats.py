@@ -13,6 +13,7 @@ from app.db.work import usage_ledger
 from app.domain.errors import Invalid
 from app.domain.ids import new_id
 from app.domain.models import Usage
+from app.domain.principals import KeyKind
 from app.domain.retrieval import ModelCall
 from app.domain.stats import DayStats
 from app.domain.turns import TurnState
@@ -124,7 +125,11 @@ async def test_8_3_both_routes_and_the_date_of_each_dialect(api: Api, world: Wor
     assert old.json()["data"]["pv"] == [["2026-03-01", 1]]
     day = DayStats(day=date(2026, 3, 1), sessions=1, users=1, tokens=0, duration_s=0.0, rounds=0.0, thumb_up=0)
     assert stats([day], is_compat22=True)["pv"] == [["Sun, 01 Mar 2026 00:00:00 GMT", 1]]
-    assert (await api.client.get("/v1/api/stats", params=query)).status_code == 401
+    page = await world.caller(kind=KeyKind.EMBED)
+    for path in ("/v1/api/stats", "/api/v1/system/stats"):
+        assert (await api.client.get(path, params=query)).status_code == 401
+        refused = await api.client.get(path, params=query, headers={"Authorization": f"Bearer {page.key}"})
+        assert refused.status_code == 403
 
 
 @pytest.mark.promise("conversations:8.2-rounds")

@@ -13,6 +13,7 @@ set_up_logs(*sys.argv[1:])
 structlog.contextvars.bind_contextvars(request_id="req_1")
 structlog.get_logger().info("ours", path="/x", odd=b"\\xff")
 structlog.get_logger().debug("too quiet")
+structlog.get_logger().info("half a character", text="\\ud800", number=10**30)
 logging.getLogger("some.library").warning("theirs %s", 1)
 logging.getLogger("uvicorn.access").error("a line of uvicorn's")
 logging.getLogger("sqlalchemy.engine").info("SELECT secret")
@@ -33,11 +34,17 @@ def run(*arguments: str) -> str:
 
 def test_off_a_terminal_every_line_is_json() -> None:
     lines: list[dict[str, Any]] = [json.loads(line) for line in run().splitlines()]
-    assert [line["event"].split("\n")[0] for line in lines[:3]] == ["ours", "theirs 1", "failed"]
+    assert [line["event"].split("\n")[0] for line in lines[:4]] == [
+        "ours",
+        "half a character",
+        "theirs 1",
+        "failed",
+    ]
     assert all(line["request_id"] == "req_1" for line in lines)
-    assert lines[1]["logger"] == "some.library"
-    assert "what went wrong" in lines[2]["exception"]
-    assert "look out" in lines[3]["event"]
+    assert (lines[1]["text"], lines[1]["number"]) == ("\ud800", 10**30)
+    assert lines[2]["logger"] == "some.library"
+    assert "what went wrong" in lines[3]["exception"]
+    assert "look out" in lines[4]["event"]
     assert all(line["timestamp"].endswith("Z") for line in lines)
 
 

@@ -6,8 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import anyio
@@ -52,23 +52,32 @@ class ScriptedUpstream:
             return connection.getresponse().read()
 
 
-@pytest.fixture(scope="session")
-def upstream_process() -> Iterator[ScriptedUpstream]:
+@contextmanager
+def scripted_upstream() -> Generator[ScriptedUpstream, None, None]:
+    """Run the scripted provider as a process of its own."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(512)
         port = int(listener.getsockname()[1])
         command = [sys.executable, "-m", "tests.upstream.server", "--fd", str(listener.fileno())]
         process = subprocess.Popen(command, pass_fds=[listener.fileno()])
-    upstream = ScriptedUpstream(port)
-    until = time.monotonic() + 20
-    while not upstream.is_up():
-        assert process.poll() is None, "the scripted upstream died"
-        assert time.monotonic() < until, "the scripted upstream did not start"
-        time.sleep(0.02)
-    yield upstream
-    process.kill()
-    process.wait(5)
+    try:
+        upstream = ScriptedUpstream(port)
+        until = time.monotonic() + 20
+        while not upstream.is_up():
+            assert process.poll() is None, "the scripted upstream died"
+            assert time.monotonic() < until, "the scripted upstream did not start"
+            time.sleep(0.02)
+        yield upstream
+    finally:
+        process.kill()
+        process.wait(5)
+
+
+@pytest.fixture(scope="session")
+def upstream_process() -> Iterator[ScriptedUpstream]:
+    with scripted_upstream() as upstream:
+        yield upstream
 
 
 @pytest.fixture

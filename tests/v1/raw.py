@@ -15,6 +15,14 @@ from tests.service import Events, Service, scripted, served
 from tests.tasks import in_a_task
 from tests.upstream.fixtures import ScriptedUpstream
 
+CALLS: list[dict[str, str]] = [
+    {"name": "look_up", "arguments": '{"wörd": "größe"}', "id": "call_a"},
+    {"name": "add", "arguments": '{"a": 1, "b": 22}', "id": "call_b"},
+]
+TOOLS = [
+    {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in ("look_up", "add")
+]
+
 
 def entries(upstream: ScriptedUpstream) -> list[ModelEntry]:
     """Models that differ in what they can do."""
@@ -70,3 +78,24 @@ async def streamed(client: httpx.AsyncClient, body: dict[str, Any], path: str = 
     """Return the whole stream."""
     answer = await client.post(path, json=body | {"stream": True})
     return Events(answer.status_code, answer.headers, answer.content)
+
+
+def joined(chunks: list[Any]) -> dict[str, Any]:
+    """Return the first choice as clients put it together: strings are joined."""
+    message: dict[str, Any] = {"calls": {}}
+    for chunk in chunks:
+        for choice in chunk["choices"] if isinstance(chunk, dict) else ():
+            if choice["index"] != 0:
+                continue
+            for key, value in choice["delta"].items():
+                if key == "tool_calls":
+                    for part in value:
+                        call = message["calls"].setdefault(part["index"], {"id": "", "name": "", "arguments": ""})
+                        call["id"] += part.get("id", "")
+                        for name, words in part["function"].items():
+                            call[name] += words
+                elif value is not None:
+                    message[key] = message.get(key, "") + value
+            if choice["finish_reason"]:
+                message["finish"] = choice["finish_reason"]
+    return message

@@ -51,10 +51,12 @@ STREAMED: list[dict[str, Any]] = [
 @pytest.mark.promise("openai:CC-02", "openai:CC-03", "openai:CC-06")
 async def test_a_stream_tells_what_a_whole_answer_tells(service: Service, tenant: Tenant, chat: Chat) -> None:
     for directive in STREAMED:
-        await check_both_ways(service, tenant, chat, directive)
+        await assert_both_ways_tell_the_same(service, tenant, chat, directive)
 
 
-async def check_both_ways(service: Service, tenant: Tenant, chat: Chat, directive: dict[str, Any]) -> None:
+async def assert_both_ways_tell_the_same(
+    service: Service, tenant: Tenant, chat: Chat, directive: dict[str, Any]
+) -> None:
     call: dict[str, Any] = {"model": chat.id, "messages": asks(**directive)}
     async with official(service, tenant) as client:
         raw = await client.chat.completions.with_raw_response.create(**call)
@@ -146,6 +148,7 @@ async def test_settings_reach_the_model_and_unknown_keys_do_not(service: Service
         "reasoning_effort": "low",
         "top_k": 3,
         "presence_penalty": None,
+        "top_p": None,
         "modalities": ["text"],
         "store": False,
     }
@@ -244,10 +247,10 @@ async def test_a_length_stop_is_no_error(service: Service, tenant: Tenant, chat:
 @pytest.mark.promise("openai:CC-20-assistant", "openai:3.5-reasoning")
 async def test_thinking_stands_beside_the_answer(service: Service, tenant: Tenant, chat: Chat) -> None:
     for way in ("inline", "reasoning_content", "reasoning"):
-        await check_thinking(service, tenant, chat, way)
+        await assert_thinking_stands_beside(service, tenant, chat, way)
 
 
-async def check_thinking(service: Service, tenant: Tenant, chat: Chat, way: str) -> None:
+async def assert_thinking_stands_beside(service: Service, tenant: Tenant, chat: Chat, way: str) -> None:
     call: dict[str, Any] = {"model": chat.id, "messages": asks(text="Yes.", think="is it so", think_as=way)}
     async with official(service, tenant) as client:
         raw = await client.chat.completions.with_raw_response.create(**call)
@@ -275,7 +278,7 @@ async def test_four_byte_characters_come_whole(service: Service, tenant: Tenant,
 @pytest.mark.promise("openai:CC-22-assistant")
 async def test_messages_over_the_context_are_refused(service: Service, tenant: Tenant, chat: Chat) -> None:
     model = service.parts.catalogue.chat(None)
-    model.context_tokens = 60  # type: ignore[misc]
+    model._upstreams[0].context_tokens = 60  # type: ignore[attr-defined]
     async with official(service, tenant) as client:
         with pytest.raises(openai.BadRequestError) as refused:
             await client.chat.completions.create(model=chat.id, messages=says("x " * 100))

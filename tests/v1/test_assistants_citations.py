@@ -142,6 +142,31 @@ async def test_calls_and_refusals_get_no_late_markers(service: Service, tenant: 
         assert done.choices[0].message.annotations == []
 
 
+@pytest.mark.promise("openai:9-own-link")
+async def test_a_document_with_a_link_of_its_own_is_cited_by_it(service: Service, tenant: Tenant) -> None:
+    known = await knowing(service, tenant)
+    call: dict[str, Any] = {"model": known.chat.id, "messages": says(ANSWER)}
+    place = f"/api/v1/datasets/{known.dataset_id}/documents/{known.document_id}"
+    async with official(service, tenant) as client, service.client(tenant) as native:
+        for metadata, expected in (
+            ({"URL": "https://cranes.example/list", "author": "x"}, "https://cranes.example/list"),
+            ({"source": "the harbour master", "link": ["http://cranes.example/2"]}, "http://cranes.example/2"),
+            ({"url": "javascript:alert(1)"}, None),
+        ):
+            changed = await native.put(place, json={"meta_fields": metadata})
+            assert changed.json()["code"] == 0, changed.text
+            done = await client.chat.completions.create(**call)
+            chunks = await chunks_of(client, **call)
+            message: Any = done.choices[0].message.to_dict()
+            assert chunks[-1]["choices"][0]["delta"]["annotations"] == message["annotations"]
+            urls = {one["url_citation"]["url"] for one in message["annotations"]}
+            urls |= {one["url"] for one in message["reference"]["chunks"]}
+            if expected is not None:
+                assert urls == {expected}
+            else:
+                assert all(one.startswith(f"{service.base_url}{place}/chunks/") for one in urls)
+
+
 @pytest.mark.promise("openai:C-08")
 async def test_what_was_deleted_since_is_not_rested_on_again(service: Service, tenant: Tenant) -> None:
     """A continuation goes on from what was found; a document deleted meanwhile is in neither prompt nor reference."""
@@ -167,13 +192,50 @@ async def test_what_was_deleted_since_is_not_rested_on_again(service: Service, t
     assert third.choices[0].message.content == "So be it."
 
 
+@pytest.mark.promise("openai:C-08", "openai:C-08-reread", "openai:C-08-places", "openai:1.2-assistant-once")
+async def test_what_was_deleted_since_is_absent_when_read_again(service: Service, tenant: Tenant) -> None:
+    """In sessions of both dialects, a followed turn, and the same call made again: text and markers are as before."""
+    known = await knowing(service, tenant)
+    async with service.client(tenant) as client:
+        made = await client.post(f"/api/v1/chats/{known.chat.id}/sessions", json={"name": "s"})
+        session = made.json()["data"]["id"]
+        call: dict[str, Any] = {"model": known.chat.id, "messages": says(ANSWER), "session_id": session}
+        key = {"Idempotency-Key": "again"}
+        first = (await client.post("/v1/chat/completions", json=call, headers=key)).json()
+        turn = first["parley"]["message_id"]
+        sessions = f"/api/v1/chats/{known.chat.id}/sessions"
+        reads = [(f"{sessions}/{session}", {}), (sessions, {}), (sessions, {"X-RAGFlow-Compat": "0.22"})]
+        reads += [(f"/api/v1/turns/{turn}/events", {})]
+        before = [(await client.get(path, headers=headers)).text for path, headers in reads]
+        place = f"/api/v1/datasets/{known.dataset_id}/documents"
+        assert (await client.request("DELETE", place, json={"ids": [known.document_id]})).json()["code"] == 0
+
+        again = (await client.post("/v1/chat/completions", json=call, headers=key)).json()
+        after = [(await client.get(path, headers=headers)).text for path, headers in reads]
+
+    for told in before:
+        assert known.document_id in told
+        assert FACTS[0] in told
+    for told in after:
+        assert known.document_id not in told
+        assert FACTS[0] not in told
+        assert "Marlene lifts forty tons [ID:0]" in told
+    assert again["parley"] == first["parley"]
+    message, was = again["choices"][0]["message"], first["choices"][0]["message"]
+    assert (message["content"], was["content"]) == (SHOWN, SHOWN)
+    assert (len(was["reference"]["chunks"]), len(was["annotations"])) == (2, 2)
+    assert message["reference"] == {"total": 2, "chunks": [], "doc_aggs": []}
+    assert message["annotations"] == []
+    assert len(asked_of(service)) == 1
+
+
 @pytest.mark.promise("openai:CC-22-knowledge")
 async def test_what_was_found_gives_way_to_what_was_said(service: Service, tenant: Tenant) -> None:
     """A small context: the last passages are left out; only messages that are too long by themselves are refused."""
     facts = [f"The harbour crane number {at} lifts tons. " + "word " * 60 for at in range(8)]
     known = await knowing(service, tenant, facts)
     model = service.parts.catalogue.chat(None)
-    model.context_tokens = 600  # type: ignore[misc]
+    model._upstreams[0].context_tokens = 600  # type: ignore[attr-defined]
     async with official(service, tenant) as client, service.client(tenant) as native:
         for words in (0, 100, 200):
             said = says("Yes.", QUESTION + " crane" * words)

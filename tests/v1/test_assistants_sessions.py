@@ -137,7 +137,7 @@ async def test_a_stock_client_waits_as_long_as_a_usual_answer_takes(
 async def test_a_long_session_leaves_room_for_an_answer(service: Service, tenant: Tenant, chat: Chat) -> None:
     """The oldest turns go so far that a twentieth of the context is left, whatever the turns' lengths."""
     model = service.parts.catalogue.chat(None)
-    model.context_tokens = 400  # type: ignore[misc]
+    model._upstreams[0].context_tokens = 400  # type: ignore[attr-defined]
     async with service.client(tenant) as native, official(service, tenant) as client:
         bound = {"session_id": await session_of(native, chat)}
         for number in range(24):

@@ -19,7 +19,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "openai.md"
 async def test_every_example_runs(service: Service, tenant: Tenant) -> None:
     text = DOCS.read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     known = await knowing(service, tenant)
     program = "\n".join(blocks)
     for name, value in {
@@ -35,5 +35,5 @@ async def test_every_example_runs(service: Service, tenant: Tenant) -> None:
     done = await run_process([sys.executable, "-W", "error", "-c", program], check=False, stderr=subprocess.PIPE)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     told = done.stdout.decode()
-    for expected in (known.chat.id, "cranes.txt", "invalid_value temperature req_", "2 8 "):
+    for expected in (known.chat.id, "cranes.txt", "invalid_value temperature req_", "2 8 ", "True\n"):
         assert expected in told, (expected, told)

@@ -56,4 +56,5 @@ def _chapters(package: Node, folder: str) -> list[str]:
     spine = [items[key] for node in package.all("itemref") if (key := node.attrs.get("idref", "")) in items]
     pages = [node for node in spine or items.values() if node.attrs.get("media-type", "") in _PAGES]
     told = [node for node in pages if "nav" not in node.attrs.get("properties", "").split()] or pages
-    return [posixpath.normpath(posixpath.join(folder, unquote(node.attrs.get("href", "")))) for node in told]
+    names = (posixpath.normpath(posixpath.join(folder, unquote(node.attrs.get("href", "")))) for node in told)
+    return list(dict.fromkeys(names))  # a part that is named a thousand times is read once

@@ -2,7 +2,7 @@
 
 from app.domain.documents import Block, ParsedDocument, ParseFailed
 from app.ingest.formats.ocr import MISSING, TextReader
-from app.ingest.formats.pictures import Gallery, encode, open_picture, thumbnail, upright
+from app.ingest.formats.pictures import Gallery, check_pixels, encode, open_picture, thumbnail, upright
 from app.ingest.formats.plain import text_of
 from app.ingest.formats.source import Source
 
@@ -31,6 +31,7 @@ def parse_image(source: Source) -> ParsedDocument:
                 raise ParseFailed(f"{source.filename} is damaged: the picture breaks off.") from error
             notes.append(f"Only {number} of {frames} pages could be opened.")
             break
+        check_pixels(picture, source.filename, source.caps.pictures)  # every frame has a size of its own
         frame = upright(picture, source.filename, source.caps.ocr.side_px)
         text = reader.read(frame) if source.hints.ocr else None
         frame.thumbnail((source.caps.pictures.side_px, source.caps.pictures.side_px))

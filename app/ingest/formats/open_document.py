@@ -117,7 +117,7 @@ class _Reader:
 
     def _frames(self, node: Node) -> None:
         """Add pictures and text boxes that hang in a paragraph."""
-        for frame in _outermost(node, "draw:frame"):
+        for frame in node.outermost("draw:frame"):
             words = " ".join(n.text for n in frame.nodes() if n.tag in {"svg:title", "svg:desc"}).strip()
             for image in (child for child in frame.nodes() if child.tag == "draw:image"):
                 data = self._parts.find(image.attrs.get("xlink:href", ""))
@@ -145,7 +145,7 @@ class _Reader:
 
     def _table(self, node: Node) -> None:
         rows: list[list[str]] = []
-        for row in _outermost(node, "table:table-row"):
+        for row in node.outermost("table:table-row"):
             cells: list[str] = []
             for cell in row.nodes():
                 if cell.tag not in {"table:table-cell", "table:covered-table-cell"}:
@@ -190,14 +190,6 @@ def _line(node: Node) -> str:
 
     gather(node)
     return clean("".join(found))
-
-
-def _outermost(node: Node, tag: str) -> Iterator[Node]:
-    for child in node.nodes():
-        if child.tag == tag:
-            yield child
-        else:
-            yield from _outermost(child, tag)
 
 
 def _place(node: Node) -> tuple[bool, float, float]:

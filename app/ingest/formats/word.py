@@ -162,7 +162,7 @@ class _Reader:
             index = self.gallery.add(data) if data else None
             if index is not None:
                 found.pictures.append((index, clean(words).strip()))
-        found.boxes += node.all("w:txbxContent")
+        found.boxes += node.outermost("w:txbxContent")  # a box inside a box comes when that one is walked
         if drawn := related_drawings(node, self._related, self._parts.find, self._name):
             found.drawn.append(drawn)
 
@@ -195,11 +195,8 @@ class _Reader:
             self._inline(paragraph, found)
             lines.append("".join(found.text).strip())
             found.text.clear()
-        self._pending(found.pictures)
-        return clean("\n".join(line for line in lines if line))
-
-    def _pending(self, pictures: list[tuple[int, str]]) -> None:
-        self._add_pictures(pictures)
+        self._add_pictures(found.pictures)
+        return clean("\n".join(line for line in (*lines, *found.notes, *found.drawn) if line))
 
     def _add_pictures(self, pictures: list[tuple[int, str]]) -> None:
         for index, words in pictures:

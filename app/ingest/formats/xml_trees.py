@@ -69,6 +69,14 @@ class Node:
                     yield child
                 pending.append(iter(child.children))
 
+    def outermost(self, tag: str) -> "Iterator[Node]":
+        """Yield the elements below with the tag, none that lies in another of them."""
+        for child in self.nodes():
+            if child.tag == tag:
+                yield child
+            else:
+                yield from child.outermost(tag)
+
     @property
     def text(self) -> str:
         """All text below, as it stands."""

@@ -8,9 +8,9 @@ import anyio.to_thread
 
 from app.domain.errors import Unavailable
 from app.domain.graph import Community, Entity, GraphNotes, Pair, Relation
+from app.ingest import several
 from app.ingest.asking import Asker
 from app.ingest.dataset_jobs import DatasetRun
-from app.ingest.graph.beside import beside
 from app.ingest.graph.communities import louvain, reported, worth_a_report
 from app.ingest.graph.extraction import GraphOptions, shortened
 from app.ingest.graph.merging import Merger, as_entity, as_relation, renamed
@@ -103,17 +103,14 @@ class Building:
         ranks = {each.name: each.pagerank for each in graph.entities}
         weights = {each.pair: each.weight for each in graph.relations}
         groups = worth_a_report(await anyio.to_thread.run_sync(louvain, list(ranks), weights), ranks)
-        by_name = {each.name: each for each in graph.entities}
+        parts = await anyio.to_thread.run_sync(_parts, graph, groups)
         made: list[Community] = []
 
-        async def report(group: list[str]) -> None:
-            inside = set(group)
-            members = sorted((by_name[name] for name in group), key=lambda each: (-each.pagerank, each.name))
-            inner = [each for each in graph.relations if inside.issuperset(each.pair)]
-            made.append(await reported(asker, members, inner))
+        async def report(part: Ranked) -> None:
+            made.append(await reported(asker, part.entities, part.relations))
             await self._run.report(0.8 + 0.05 * len(made) / len(groups), f"Community {len(made)} of {len(groups)}.")
 
-        await beside(groups, report, at_once=_REPORTS_AT_ONCE)
+        await several.each(parts, report, at_once=_REPORTS_AT_ONCE)
         return made
 
     async def _store(
@@ -150,6 +147,20 @@ class Building:
                     await unit.graph.put_communities(self._dataset.id, communities)
                 return True
         return False
+
+
+def _parts(graph: Ranked, groups: Sequence[Sequence[str]]) -> list[Ranked]:
+    """Return the graph's part in each of the groups, which share no name: entities by rank, relations among them."""
+    home = {name: at for at, group in enumerate(groups) for name in group}
+    entities: list[list[Entity]] = [[] for _ in groups]
+    relations: list[list[Relation]] = [[] for _ in groups]
+    for entity in sorted(graph.entities, key=lambda each: (-each.pagerank, each.name)):
+        if (at := home.get(entity.name)) is not None:
+            entities[at].append(entity)
+    for relation in graph.relations:
+        if (at := home.get(relation.source)) is not None and at == home.get(relation.target):
+            relations[at].append(relation)
+    return [Ranked(entities=some, relations=inner) for some, inner in zip(entities, relations, strict=True)]
 
 
 def ranked(notes: GraphNotes, names: Mapping[str, str]) -> Ranked:

@@ -14,11 +14,11 @@ import structlog
 from app.domain.errors import UpstreamFailed, UpstreamRefused
 from app.ingest.asking import Asker
 from app.ingest.dataset_jobs import DatasetRun
-from app.ingest.graph.beside import beside
 from app.ingest.graph.building import Building
 from app.ingest.graph.extraction import GraphOptions, read_document, unit_tokens, units_of
 from app.ingest.graph.vectors import PURPOSE
 from app.ingest.parser_config import ENTITY_TYPES
+from app.ingest.several import each
 from app.llm.base import TokenCounter
 from app.llm.catalogue import ModelCatalogue
 from repositories.graph import UnreadDocument
@@ -131,7 +131,7 @@ class _Reading:
         Raises:
             LeaseLost: the job was cancelled or taken over.
         """
-        await beside(self._documents, self._one, at_once=_AT_ONCE)
+        await each(self._documents, self._one, at_once=_AT_ONCE)
 
     def raise_failure(self) -> None:
         """Return when every document was read or refused.

@@ -1,14 +1,16 @@
 """What kind of value a cell of a table holds (knowledge.md 5.7)."""
 
 import re
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 Kind = Literal["int", "float", "datetime", "bool", "text"]
 
 _INT = re.compile(r"[+-]?[0-9]{1,18}(?:\.0+)?")
 _FLOAT = re.compile(r"[+-]?(?:[0-9]{1,19}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:[eE][+-]?[0-9]{1,2})?")
-_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3}){1,9}(?:\.[0-9]{1,30})?")  # beyond it is no number JSON can hold
 _YES = frozenset({"true", "yes", "是", "✓", "✔", "☑", "✅", "√"})
 _NO = frozenset({"false", "no", "否", "⍻", "×", "✗", "✘", "☐"})
 _DATES = (
@@ -16,7 +18,16 @@ _DATES = (
     *("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"),
 )
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", "T%H:%M:%S", "T%H:%M:%S.%f")
-_FORMS = tuple(date + time for time in _TIMES for date in _DATES)
+
+
+def _of_form(form: str, value: str) -> datetime:
+    return datetime.strptime(value, form)  # noqa: DTZ007 - a cell names no zone
+
+
+_READERS: tuple[Callable[[str], datetime], ...] = (
+    datetime.fromisoformat,
+    *(partial(_of_form, date + time) for time in _TIMES for date in _DATES),
+)
 _LIKE_DATE = re.compile(r"(?=.{6,40}$)(?:\d{1,4}[-/.年]|\d{1,2} [A-Za-z]|[A-Za-z]{3,9} \d)")
 
 
@@ -58,13 +69,9 @@ def _moment(value: str) -> datetime | None:
     """Dates as people and spreadsheets write them; where day and month could be either, the month comes first."""
     if not _LIKE_DATE.match(value):
         return None
-    try:
-        return datetime.fromisoformat(value)
-    except ValueError:
-        pass
-    for form in _FORMS:
+    for read in _READERS:
         try:
-            return datetime.strptime(value, form)  # noqa: DTZ007 - a cell names no zone
-        except ValueError:
+            return read(value)
+        except ValueError:  # the only way either has to say that this is not how the value is written
             continue
     return None

@@ -42,7 +42,8 @@ _FAMILIES = tuple(
     )
 )
 _MARKS = 4  # the family of `#`
-_NO_NUMBER = re.compile(r"0(?![0-9.])|[0-9]+ +[0-9~个只-]|[0-9]+\.{2,}|.*[.·…]{4,} *[0-9]* *$")
+_NO_NUMBER = re.compile(r"0(?![0-9.])|[0-9]+ +[0-9~个只-]|[0-9]+\.{2,}")
+_LEADER, _LEADERS = frozenset(".·…"), 4
 _ARTICLE = re.compile(rf"第{_CN}+条")
 _SENTENCE = re.compile(r"[,;，。；！!]")
 _LEAST_HEADINGS = 2  # that make a document one with headings of its own
@@ -138,7 +139,13 @@ def _vote(texts: Sequence[str]) -> int | None:
 
 def _match(text: str, family: int) -> int | None:
     """Return the level of the number the line begins with, the deepest pattern first where several fit."""
-    if family != _MARKS and _NO_NUMBER.match(text):
+    if family != _MARKS and (_NO_NUMBER.match(text) or _leads_to_page(text)):
         return None
     patterns = _FAMILIES[family]
     return next((level for level, pattern in enumerate(patterns) if pattern.match(text)), None)
+
+
+def _leads_to_page(text: str) -> bool:
+    """Tell whether the line ends with dotted leaders and perhaps a page number, as in a table of contents."""
+    bare = text.rstrip(" ").rstrip("0123456789").rstrip(" ")
+    return len(bare) >= _LEADERS and _LEADER.issuperset(bare[-_LEADERS:])

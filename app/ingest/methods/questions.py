@@ -15,7 +15,7 @@ _PATTERNS = tuple(
         rf"[(（]({_NUMERAL}{{1,4}})[)）]",
         r"([0-9]{1,3})[.、)](?![0-9])",
         r"([零〇一二三四五六七八九十百]{1,5})[、.]",
-        r"(?:question|q)\s*\.?\s*([0-9]{1,3})\b",
+        r"(?:question|q)\s*+(?:\.\s*+)?([0-9]{1,3})\b",
         r"question\s+([IVXLC]{1,7}|one|two|three|four|five|six|seven|eight|nine|ten)\b",
     )
 )

@@ -22,7 +22,7 @@ from app.ingest.raptor.summaries import Summariser, Summary, read_config
 from app.llm.base import TokenCounter
 from app.llm.catalogue import ModelCatalogue
 from app.retrieval.text_index import tsvector
-from repositories.summaries import SourceChunk, Summarised, read_vectors
+from repositories.summaries import SourceChunk, Summarised, read_vector
 
 PURPOSE = "raptor"
 _TRIES = 3  # of a document that keeps changing meanwhile
@@ -123,8 +123,11 @@ class RaptorWork:
 
 
 def _matrix(sources: list[SourceChunk]) -> Floats:
-    """Return the vectors as `(n, dim)`. Blocking."""
-    vectors = read_vectors([source.embedding for source in sources])
-    if len({len(vector) for vector in vectors}) > 1:
-        raise Invalid("The chunks have vectors of different embedding models: parse the documents again.")
-    return np.array(vectors, dtype=np.float64)
+    """Return the vectors as `(n, dim)`, read one by one: as lists they would take four times the memory. Blocking."""
+    vectors: Floats = np.empty((len(sources), len(read_vector(sources[0].embedding)) if sources else 0))
+    for at, source in enumerate(sources):
+        vector = read_vector(source.embedding)
+        if len(vector) != vectors.shape[1]:
+            raise Invalid("The chunks have vectors of different embedding models: parse the documents again.")
+        vectors[at] = vector
+    return vectors

@@ -1,5 +1,5 @@
 // Walks the helpers of the official npm client: node chat_walk.mjs BASE_URL KEY RAW_MODEL ASSISTANT KNOWING EMBEDDING
-// The models are scripted: what stands behind `@@` in a question tells them what to do (tests/upstream/server.py).
+// The models are scripted: what stands behind `@@` in a question tells them what to do (tests/upstream/directives.py).
 import assert from "node:assert/strict";
 import OpenAI, {
   APIConnectionTimeoutError, APIError, APIUserAbortError, BadRequestError, ConflictError, InternalServerError, NotFoundError,

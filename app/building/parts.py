@@ -3,10 +3,10 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import anyio
 
+from app.building.models import models
 from app.db.engine import create_engine
 from app.domain.ids import ProcessId
 from app.domain.limits import LimitsConfig, RateConfig
@@ -19,10 +19,8 @@ from app.engine.rag import RagAnswerer
 from app.engine.retention import Retention
 from app.engine.turns import Answerer, EngineConfig, TurnEngine
 from app.ingest.blobs import BlobStore
-from app.llm.base import AttemptObserver, Patience, TokenCounter
+from app.llm.base import AttemptObserver, TokenCounter
 from app.llm.catalogue import ModelCatalogue
-from app.llm.entries import ModelEntry, UpstreamEntry, load_models_file
-from app.llm.factory import ModelFactory, ModelRoomConfig
 from app.llm.tokens import BpeTokenCounter, Encodings
 from app.net.http import HttpClient, HttpConfig
 from app.net.pages import PageFetcher
@@ -36,6 +34,7 @@ from app.services.completions import Completions, CompletionsConfig
 from app.services.embeddings_api import EmbeddingsApi
 from app.services.ledger import Ledger
 from app.services.raw_chat import RawChat, RawConfig
+from app.services.raw_once import RawOnce
 from app.services.v1_assistants import V1Assistants
 from app.services.v1_models import V1Models
 from app.settings import Settings
@@ -67,6 +66,7 @@ class Parts:
     v1_assistants: V1Assistants
     ledger: Ledger
     raw_chat: RawChat
+    raw_once: RawOnce
     embeddings_api: EmbeddingsApi
     limits: Limits
     quotas: Quotas
@@ -100,19 +100,13 @@ def assemble(
     """Join made parts; tests do it with their own database and models."""
     retriever = Retriever(database, catalogue)
     sealer = Sealer(pepper)
-    engine = TurnEngine(
-        database,
-        answerer or RagAnswerer(retriever, counter, web),
-        counter,
-        process_id=process_id,
-        config=engine_config,
-        observer=observer,
-    )
+    answerer = answerer or RagAnswerer(retriever, counter, web)
+    engine = TurnEngine(database, answerer, counter, process_id=process_id, config=engine_config, observer=observer)
     lease = Lease(database, process_id, kind="api")
     v1_models = V1Models(database, catalogue)
     completions = Completions(database, engine, catalogue, completions_config, sealer)
     ledger = Ledger(database)
-    quotas = Quotas(database, process_id)
+    quotas, most_s = engine.quotas, engine_config.turn_timeout_s
     return Parts(
         database=database,
         authenticator=Authenticator(database, pepper),
@@ -132,14 +126,8 @@ def assemble(
         v1_assistants=V1Assistants(completions, catalogue, v1_models),
         ledger=ledger,
         embeddings_api=EmbeddingsApi(catalogue, quotas, ledger, Encodings()),
-        raw_chat=RawChat(
-            catalogue,
-            v1_models,
-            quotas,
-            ledger,
-            counter,
-            RawConfig(timeout_s=engine_config.turn_timeout_s),
-        ),
+        raw_chat=RawChat(catalogue, v1_models, quotas, ledger, counter, RawConfig(timeout_s=most_s)),
+        raw_once=RawOnce(database, process_id, most_s=most_s),
         limits=Limits(LimitCounters(database.url), edge.limits, process_id, request_counter),
         retention=Retention(database, retention_days),
         index_upkeep=IndexUpkeep(database),
@@ -171,21 +159,7 @@ async def built(
                 counter=counter,
                 observer=TurnMetrics(),
                 process_id=new_process_id(),
-                edge=EdgeConfig(
-                    ping_s=settings.sse_ping,
-                    expose_prompt=settings.expose_prompt,
-                    upload_max_bytes=settings.upload_max_bytes,
-                    upload_max_files=settings.upload_max_files,
-                    body_max_bytes=settings.body_max_bytes,
-                    duplicate_dataset_name=settings.duplicate_dataset_name,
-                    is_compat22=settings.compat == "0.22",
-                    limits=LimitsConfig(
-                        rate=RateConfig(
-                            limit=settings.rate_limit, burst=settings.rate_burst, window_s=settings.rate_window
-                        ),
-                        max_streams=settings.max_streams,
-                    ),
-                ),
+                edge=_edge(settings),
                 engine_config=EngineConfig(
                     turn_timeout_s=settings.turn_timeout,
                     lock_timeout_s=settings.turn_lock_timeout,
@@ -203,6 +177,22 @@ async def built(
             await database.close()
 
 
+def _edge(settings: Settings) -> EdgeConfig:
+    return EdgeConfig(
+        ping_s=settings.sse_ping,
+        expose_prompt=settings.expose_prompt,
+        upload_max_bytes=settings.upload_max_bytes,
+        upload_max_files=settings.upload_max_files,
+        body_max_bytes=settings.body_max_bytes,
+        duplicate_dataset_name=settings.duplicate_dataset_name,
+        is_compat22=settings.compat == "0.22",
+        limits=LimitsConfig(
+            rate=RateConfig(limit=settings.rate_limit, burst=settings.rate_burst, window_s=settings.rate_window),
+            max_streams=settings.max_streams,
+        ),
+    )
+
+
 def _request_counter(settings: Settings, database_url: str) -> RequestCounter | None:
     """Return what counts calls instead of Postgres, if there is a Redis."""
     if settings.redis_url is None:
@@ -210,23 +200,6 @@ def _request_counter(settings: Settings, database_url: str) -> RequestCounter | 
     from repositories.redis_limits import FallingBack, RedisCounter
 
     return FallingBack(RedisCounter(settings.redis_url), LimitCounters(database_url))
-
-
-@asynccontextmanager
-async def models(
-    settings: Settings, counter: TokenCounter, *, on_attempt: AttemptObserver | None = None
-) -> AsyncGenerator[ModelCatalogue, None]:
-    """The catalogue of configured and embedded models, over one HTTP client."""
-    async with HttpClient(HttpConfig(connect_timeout_s=settings.connect_timeout)) as http:
-        config = ModelRoomConfig(
-            run_dir=settings.data_dir.absolute() / "run",
-            patience=Patience(first_token_s=settings.first_token_timeout, piece_s=settings.piece_timeout),
-        )
-        factory = ModelFactory(config, http, counter, on_attempt=on_attempt)
-        try:
-            yield factory.catalogue(entries(settings))
-        finally:
-            await factory.aclose()
 
 
 @asynccontextmanager
@@ -256,61 +229,3 @@ async def running(parts: Parts) -> AsyncGenerator[None, None]:
 def blob_url(settings: Settings) -> str:
     """Return where files are kept."""
     return settings.blob_url or (settings.data_dir.absolute() / "blobs").as_uri()
-
-
-def entries(settings: Settings) -> list[ModelEntry]:
-    """Return the configured models: those of the variables first, then those of the file."""
-    found: list[ModelEntry] = []
-    if settings.llm_model is not None and (settings.llm_base_url or settings.llm_upstreams):
-        found.append(_chat_entry(settings, settings.llm_model))
-    if settings.embedding_model is not None and settings.embedding_base_url is not None:
-        found.append(
-            ModelEntry(
-                name=settings.embedding_model,
-                provider=_PROVIDER,
-                kind="embedding",
-                base_url=settings.embedding_base_url,
-                api_key=settings.embedding_api_key.get_secret_value() if settings.embedding_api_key else "",
-                dimensions=settings.embedding_dimensions,
-                default=True,
-            )
-        )
-    if settings.rerank_model is not None and settings.rerank_base_url is not None:
-        found.append(
-            ModelEntry(
-                name=settings.rerank_model,
-                provider=_PROVIDER,
-                kind="rerank",
-                base_url=settings.rerank_base_url,
-                api_key=settings.rerank_api_key.get_secret_value() if settings.rerank_api_key else "",
-                default=True,
-            )
-        )
-    if settings.models_file is not None:
-        found += load_models_file(Path(settings.models_file))
-    return found
-
-
-_PROVIDER = "default"
-"""Provider of the models that the environment names."""
-
-
-def _chat_entry(settings: Settings, name: str) -> ModelEntry:
-    key = settings.llm_api_key.get_secret_value() if settings.llm_api_key else ""
-    upstreams = tuple(
-        UpstreamEntry(
-            base_url=upstream.base_url.rstrip("/"),
-            api_key=upstream.api_key.get_secret_value() if upstream.api_key else key,
-            upstream_name=upstream.model,
-        )
-        for upstream in settings.llm_upstreams
-    )
-    return ModelEntry(
-        name=name,
-        provider=_PROVIDER,
-        kind="chat",
-        base_url=settings.llm_base_url,
-        api_key=key,
-        default=True,
-        upstreams=upstreams,
-    )
