@@ -32,7 +32,7 @@ _INSERT_S = 15.0
 _SIZES = """
     SELECT relname, pg_relation_size(c.oid) AS bytes FROM pg_class c
     WHERE relname IN ('chunks', 'ix_chunks_lexemes', 'ix_chunks_dataset', 'pk_chunks')
-    UNION ALL SELECT 'vector indexes', sum(pg_relation_size(oid)) FROM pg_class
+    UNION ALL SELECT 'vector indexes', sum(pg_relation_size(oid))::bigint FROM pg_class
     WHERE relkind = 'i' AND relname LIKE 'ix_chunks_embedding_384_%'
     UNION ALL SELECT 'chunks, long values', pg_relation_size(reltoastrelid) FROM pg_class WHERE relname = 'chunks'
 """
