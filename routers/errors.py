@@ -11,6 +11,7 @@ from app.domain.errors import BadArgument, Broken, Invalid, Kind, Missing, Parle
 from app.wire import compat22
 from app.wire.dialects import OPENAI_TYPES, Dialect, refusal_of
 from app.wire.errors import UNEXPECTED, body, error_body, error_headers
+from repositories.failures import STATEMENT_FAILURES, passing
 from routers.deps import OrjsonResponse
 
 log = structlog.get_logger()
@@ -25,6 +26,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ParleyError, _parley_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
+    for failure in STATEMENT_FAILURES:
+        app.add_exception_handler(failure, _database)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -126,6 +129,14 @@ def _call(request: Request) -> str:
 
 def _unserved(message: str) -> Response:
     return OrjsonResponse(body(Dialect.RAGFLOW_22, 100, message, ""))
+
+
+async def _database(request: Request, error: Exception) -> Response:
+    told = passing(error)
+    if told is None:
+        return await _unexpected(request, error)
+    log.warning("database_failed", route=_template(request), error=str(error)[:300])
+    return await _parley_error(request, told)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
