@@ -7,9 +7,10 @@ from app.domain.models import ChatMessage, GenerationOptions
 from app.ingest.enriching import EnrichedChunk
 from app.retrieval.delimiting import DATA_NOTICE, as_data
 
+# A note before it says so where tesseract is not installed.
 UNREADABLE = (
-    "{name} holds no text that could be read, and no vision model is configured to describe it. Install tesseract for "
-    "text, or add a model of the kind `vision` to the models file."
+    "{name} holds no text that could be read, and no vision model is configured to describe it. Add a model of the "
+    "kind `vision` to the models file."
 )
 
 _PROMPT = """\
