@@ -83,14 +83,69 @@ async def _measure(urls: shelf.Shelf, plan: Plan) -> Report:
 
 
 async def _operations(database: Database, plan: Plan) -> Mapping[str, Operation]:
-    now = datetime.now(UTC)
-    last_page = Listing(offset=(plan.sessions - 1) // 30 * 30)
-    deep = Listing(offset=plan.sessions // 2)
+    asked = _Asked(database)
     async with database.unit(TENANT) as unit:
+        deep = Listing(offset=plan.sessions // 2)
         middle = (await SessionService(unit).page(CHAT, deep, SessionFilter(), has_messages=False)).page.following
+    return {
+        **_lists(asked, plan, middle),
+        "last messages of a long session": asked.messages(lambda _: Position(limit=100)),
+        "earlier messages of a long session": asked.messages(
+            lambda number: Position(before=number * 997 % plan.messages, limit=100)
+        ),
+        **_words(asked),
+        "statistics of a week": asked.week,
+    }
+
+
+def _lists(asked: "_Asked", plan: Plan, middle: SessionCursor | None) -> dict[str, Operation]:
+    now = datetime.now(UTC)
     day = now - timedelta(seconds=plan.sessions // 2)
+    half = SessionFilter(created_from=day, created_to=now, user_id="user7")
+    hour = SessionFilter(created_from=day, created_to=day + timedelta(hours=1))
+
+    def of_user(number: int) -> SessionFilter:
+        return SessionFilter(user_id=f"user{number % session_rows.USERS}")
+
+    return {
+        "first page": asked.listed(),
+        "first page without messages": asked.listed(bare=True),
+        "last page": asked.listed(listing=Listing(offset=(plan.sessions - 1) // 30 * 30)),
+        "first page by name": asked.listed(listing=Listing(order_by="name", is_descending=False)),
+        "first page by update time": asked.listed(listing=Listing(order_by="update_time")),
+        "page after a cursor in the middle": asked.listed(after=middle),
+        "sessions of a user": asked.listed(of_user),
+        "sessions of a frequent name": asked.listed(lambda _: SessionFilter(name="New session")),
+        "sessions of one hour": asked.listed(lambda _: hour),
+        "sessions of a user in half of the time, by name": asked.listed(
+            lambda _: half, listing=Listing(order_by="name")
+        ),
+    }
+
+
+def _words(asked: "_Asked") -> dict[str, Operation]:
+    def words(keywords: str, listing: Listing | None = None) -> Operation:
+        return asked.listed(lambda _: SessionFilter(keywords=keywords), listing=listing)
+
+    return {
+        "keywords, rare": words(RARE[:-1]),
+        "keywords, in one of a hundred": words(MEDIUM),
+        "keywords, in the oldest fifth": words(OLD),
+        "keywords, in the oldest fifth, by update time": words(OLD, Listing(order_by="update_time")),
+        "keywords, frequent": words(session_rows.frequent_word()),
+        "keywords, nowhere": words("zzyzxq"),
+        "keywords, part of an id": asked.listed(lambda number: SessionFilter(keywords=_id_part(number))),
+    }
+
+
+class _Asked:
+    """What routes do for the tenant of the bench, down to the bytes of their answers."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def listed(
+        self,
         meant: Callable[[int], SessionFilter] | None = None,
         *,
         listing: Listing | None = None,
@@ -99,7 +154,7 @@ async def _operations(database: Database, plan: Plan) -> Mapping[str, Operation]
     ) -> Operation:
         async def operation(number: int) -> object:
             chosen = meant(number) if meant is not None else SessionFilter()
-            async with database.unit(TENANT) as unit:
+            async with self._database.unit(TENANT) as unit:
                 shown = await SessionService(unit).page(
                     CHAT, listing or Listing(), chosen, after=after, has_messages=not bare
                 )
@@ -107,52 +162,18 @@ async def _operations(database: Database, plan: Plan) -> Mapping[str, Operation]
 
         return operation
 
-    async def last_messages(_: int) -> object:
-        async with database.unit(TENANT) as unit:
-            return orjson.dumps(wire.message_stretch(await SessionTurnService(unit).stretch(LONG_CHAT, LONG, _PAGE)))
+    def messages(self, where: Callable[[int], Position]) -> Operation:
+        async def operation(number: int) -> object:
+            async with self._database.unit(TENANT) as unit:
+                stretch = await SessionTurnService(unit).stretch(LONG_CHAT, LONG, where(number))
+                return orjson.dumps(wire.message_stretch(stretch))
 
-    async def earlier_messages(number: int) -> object:
-        where = Position(before=number * 997 % plan.messages, limit=100)
-        async with database.unit(TENANT) as unit:
-            return orjson.dumps(wire.message_stretch(await SessionTurnService(unit).stretch(LONG_CHAT, LONG, where)))
+        return operation
 
-    async def week(_: int) -> object:
-        async with database.unit(TENANT) as unit:
-            return stats(await StatsService(unit).days(read_stats(now=now)), is_compat22=False)
-
-    def words(keywords: str, listing: Listing | None = None) -> Operation:
-        return listed(lambda _: SessionFilter(keywords=keywords), listing=listing)
-
-    def of_user(number: int) -> SessionFilter:
-        return SessionFilter(user_id=f"user{number % session_rows.USERS}")
-
-    half = SessionFilter(created_from=day, created_to=now, user_id="user7")
-    hour = SessionFilter(created_from=day, created_to=day + timedelta(hours=1))
-    return {
-        "first page": listed(),
-        "first page without messages": listed(bare=True),
-        "last page": listed(listing=last_page),
-        "first page by name": listed(listing=Listing(order_by="name", is_descending=False)),
-        "first page by update time": listed(listing=Listing(order_by="update_time")),
-        "page after a cursor in the middle": listed(after=middle),
-        "sessions of a user": listed(of_user),
-        "sessions of a frequent name": listed(lambda _: SessionFilter(name="New session")),
-        "sessions of one hour": listed(lambda _: hour),
-        "sessions of a user in half of the time, by name": listed(lambda _: half, listing=Listing(order_by="name")),
-        "last messages of a long session": last_messages,
-        "earlier messages of a long session": earlier_messages,
-        "keywords, rare": words(RARE[:-1]),
-        "keywords, in one of a hundred": words(MEDIUM),
-        "keywords, in the oldest fifth": words(OLD),
-        "keywords, in the oldest fifth, by update time": words(OLD, Listing(order_by="update_time")),
-        "keywords, frequent": words(session_rows.frequent_word()),
-        "keywords, nowhere": words("zzyzxq"),
-        "keywords, part of an id": listed(lambda number: SessionFilter(keywords=_id_part(number))),
-        "statistics of a week": week,
-    }
-
-
-_PAGE = Position(limit=100)
+    async def week(self, _: int) -> object:
+        async with self._database.unit(TENANT) as unit:
+            days = await StatsService(unit).days(read_stats(now=datetime.now(UTC)))
+            return stats(days, is_compat22=False)
 
 
 def _id_part(number: int) -> str:
