@@ -1,5 +1,6 @@
 """A thousand documents nobody here wrote, each parsed in its child and cut; with `documents-ingest`, all the way."""
 
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -33,6 +34,8 @@ GOALS = (
 )
 _BATCH = 20
 _INGEST_LIMIT_S = 3600.0
+_ASK_EVERY_S = 10.0
+_LOGGED = re.compile(r"^(\d\d):(\d\d):(\d\d) ", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +112,7 @@ def _report(name: str, plan: Plan, measure: Callable[[list[RealFile]], list[Outc
     report.add("chunks", sum(outcome.chunks for outcome in outcomes), "chunks")
     report.add("all of them", taken, "s")
     report.add("rate", len(outcomes) / taken, "documents/s")
-    reasons = Counter(outcome.failure.replace(outcome.file.name, "<name>") for outcome in outcomes if outcome.failure)
+    reasons = Counter(_reason(outcome) for outcome in outcomes if outcome.failure)
     report.notes += [f"{count} failed: {reason}" for reason, count in reasons.most_common(40)]
     report.notes += [f"silently empty: {outcome.file.package}: {outcome.file.name}" for outcome in silent[:40]]
     slowest = sorted(outcomes, key=lambda outcome: -outcome.seconds)[:10]
@@ -120,6 +123,13 @@ def _report(name: str, plan: Plan, measure: Callable[[list[RealFile]], list[Outc
         if outcome.failure
     ]
     return report
+
+
+def _reason(outcome: Outcome) -> str:
+    """Return why it failed, without its name and the times of its log."""
+    said = outcome.failure.rpartition("[ERROR]")[2]
+    stem, _, kind = outcome.file.name.rpartition(".")
+    return re.sub(rf"{re.escape(stem)}(\(\d+\))?\.{kind}", "<name>", said.replace("\n", " "))
 
 
 async def _parse_all(files: list[RealFile]) -> list[Outcome]:
@@ -181,7 +191,7 @@ def _through(parley: Parley, files: list[RealFile]) -> list[Outcome]:
         until = time.monotonic() + _INGEST_LIMIT_S
         pending = set(by_id)
         while pending and time.monotonic() < until:
-            time.sleep(2)
+            time.sleep(min(_ASK_EVERY_S, 2 + len(pending) / 50))
             for told in _all_documents(client, dataset):
                 if told["run"] in {"DONE", "FAIL", "CANCEL"} and told["id"] in pending:
                     pending.discard(told["id"])
@@ -193,10 +203,16 @@ def _through(parley: Parley, files: list[RealFile]) -> list[Outcome]:
 
 def _note(outcome: Outcome, told: dict[str, Any]) -> None:
     outcome.chunks = told["chunk_count"]
-    outcome.seconds = float(told.get("process_duration") or 0)
     log = str(told.get("progress_msg") or "")
+    outcome.seconds = _worked_s(log)
     outcome.told = "No text was found" in log or "is empty" in log or "not read" in log or "No text was read" in log
     outcome.failure = log[-300:] if told["run"] != "DONE" else ""
+
+
+def _worked_s(log: str) -> float:
+    """Return how long a document was worked on, to the second: its `process_duration` has its wait in the queue too."""
+    times = [3600 * int(h) + 60 * int(m) + int(s) for h, m, s in _LOGGED.findall(log)]
+    return float((times[-1] - times[0]) % 86_400) if times else 0.0
 
 
 def _all_documents(client: httpx.Client, dataset: str) -> list[dict[str, Any]]:
