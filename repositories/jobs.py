@@ -82,7 +82,8 @@ _BEGIN = text("""
 """)
 
 _REPORT = text("""
-    UPDATE jobs SET progress = CASE WHEN :progress < 0 THEN -1 ELSE GREATEST(progress, :progress) END,
+    UPDATE jobs SET
+        progress = CASE WHEN CAST(:progress AS float8) < 0 THEN -1 ELSE GREATEST(progress, :progress) END,
         progress_msg = right(concat_ws(E'\\n', NULLIF(progress_msg, ''), CAST(:line AS text)), 20000)
     WHERE tenant_id = :tenant AND id = :id AND state = 'running' AND fence = :fence RETURNING id
 """)
@@ -94,6 +95,14 @@ _LATEST = text(f"""
     SELECT {_STATE} FROM jobs WHERE tenant_id = :tenant AND kind = :kind AND subject_id = ANY(CAST(:subjects AS text[]))
     ORDER BY created_at DESC, id DESC LIMIT 1
 """)  # noqa: S608 (a constant)
+
+# In the order in which a tenant's jobs are claimed (repositories/job_dispatch.py).
+_AHEAD = text("""
+    SELECT subject_id, ahead FROM (
+        SELECT kind, subject_id, row_number() OVER (ORDER BY priority, run_after, created_at) - 1 AS ahead
+        FROM jobs WHERE tenant_id = :tenant AND state = 'queued') AS waiting
+    WHERE kind = :kind AND subject_id = ANY(CAST(:subjects AS text[]))
+""")
 
 _FIND = text(f"SELECT {_STATE} FROM jobs WHERE tenant_id = :tenant AND id = :id")  # noqa: S608 (a constant)
 
@@ -162,6 +171,11 @@ class JobRepository:
         values = {"tenant": self._tenant_id, "kind": kind, "subjects": list(subjects)}
         row = (await self._connection.execute(_LATEST, values)).mappings().one_or_none()
         return JobState(**row) if row is not None else None
+
+    async def ahead(self, kind: str, subjects: Sequence[str]) -> dict[str, int]:
+        """Return how many of the tenant's jobs are to be taken up before that of each subject that waits."""
+        values = {"tenant": self._tenant_id, "kind": kind, "subjects": list(subjects)}
+        return {row.subject_id: row.ahead for row in await self._connection.execute(_AHEAD, values)}
 
     async def find(self, job_id: JobId) -> JobState | None:
         """Return how far a job is."""

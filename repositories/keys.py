@@ -3,12 +3,17 @@
 from datetime import datetime
 from typing import Any
 
+import structlog
 from sqlalchemy import ColumnElement, Row, Select, and_, case, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.identity import api_keys, tenants
+from app.domain.chats import TenantMissing
 from app.domain.ids import KeyId, TenantId
-from app.domain.principals import BotKind, KeyKind, Scope, StoredKey, Visit
+from app.domain.principals import BotKind, KeyKind, KeyNotWritten, Scope, StoredKey, Visit
+
+log = structlog.get_logger()
 
 _parents = api_keys.alias("parents")
 
@@ -38,7 +43,12 @@ class KeyRepository:
         self._own = api_keys.c.tenant_id == tenant_id
 
     async def add(self, key: StoredKey, digest: bytes) -> None:
-        """Insert `key`, found later by `digest`."""
+        """Insert `key`, found later by `digest`.
+
+        Raises:
+            TenantMissing: the tenant was deleted.
+            KeyNotWritten: the database refused it for another reason.
+        """
         values: dict[str, Any] = {
             "tenant_id": self._tenant_id,
             "id": key.id,
@@ -56,7 +66,13 @@ class KeyRepository:
         if key.visit is not None:
             values |= {"bot_kind": key.visit.bot_kind.value, "bot_id": key.visit.bot_id}
             values |= {"origin": key.visit.origin, "visitor": key.visit.visitor}
-        await self._connection.execute(insert(api_keys).values(values))
+        try:
+            await self._connection.execute(insert(api_keys).values(values))
+        except IntegrityError as error:
+            if "fk_api_keys_tenants" in str(error.orig):
+                raise TenantMissing("Tenant not found!") from error
+            log.error("key_not_written", key=key.id, error=str(error.orig).partition("\nDETAIL")[0])  # no hash
+            raise KeyNotWritten("Fail to new a dialog!") from error
 
     async def all(self) -> list[StoredKey]:
         """Return the tenant's keys and embed tokens, oldest first, revoked ones too."""

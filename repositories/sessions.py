@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
 from sqlalchemy import func, insert, or_, select, text, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.conversations import chats, sessions
 from app.domain.ids import ChatId, SessionId, TenantId
-from app.domain.sessions import Session
+from app.domain.sessions import Session, SessionNotWritten
 from repositories.moments import later
 from repositories.session_lists import SessionLists, session_of, sessions_of
+
+log = structlog.get_logger()
 
 DELETED_AT_ONCE = 500
 """Up to so many sessions are deleted in one statement; more are hidden, and a job removes them."""
@@ -62,6 +66,12 @@ _SOME_HIDDEN = text("""
 """)
 
 
+def _not_written(session_id: SessionId, message: str, error: IntegrityError) -> SessionNotWritten:
+    """Log why the database refused a session, without what is in it."""
+    log.error("session_not_written", session=session_id, error=str(error.orig).partition("\nDETAIL")[0])
+    return SessionNotWritten(message)
+
+
 class SessionRepository:
     """Sessions of one tenant. Never commits."""
 
@@ -71,7 +81,11 @@ class SessionRepository:
         self.lists = SessionLists(connection, tenant_id)
 
     async def add(self, session: Session, *, next_position: int = 0) -> None:
-        """Insert `session`; its next message takes `next_position`."""
+        """Insert `session`; its next message takes `next_position`.
+
+        Raises:
+            SessionNotWritten: the database refused it.
+        """
         values = {
             "tenant_id": self._tenant_id,
             "id": session.id,
@@ -85,7 +99,10 @@ class SessionRepository:
             "created_at": session.created_at,
             "updated_at": session.updated_at,
         }
-        await self._connection.execute(insert(sessions).values(values))
+        try:
+            await self._connection.execute(insert(sessions).values(values))
+        except IntegrityError as error:
+            raise _not_written(session.id, "Fail to create a session!", error) from error
 
     async def get(self, session_id: SessionId, *, chat_id: ChatId | None = None, lock: bool = False) -> Session | None:
         """Return a live session; with `chat_id` only if it is of that chat; `lock` holds turns and writers back."""
@@ -100,7 +117,11 @@ class SessionRepository:
     async def change(
         self, session_id: SessionId, *, name: str | None = None, user_id: str | None = None
     ) -> Session | None:
-        """Write what is not None; the session as it is then, None when it is gone."""
+        """Write what is not None; the session as it is then, None when it is gone.
+
+        Raises:
+            SessionNotWritten: the database refused it.
+        """
         values = {key: value for key, value in {"name": name, "user_id": user_id}.items() if value is not None}
         statement = (
             update(sessions)
@@ -108,7 +129,10 @@ class SessionRepository:
             .values(**values, updated_at=later)
             .returning(sessions)
         )
-        row = (await self._connection.execute(statement)).one_or_none()
+        try:
+            row = (await self._connection.execute(statement)).one_or_none()
+        except IntegrityError as error:
+            raise _not_written(session_id, "Session updates error", error) from error
         return session_of(row) if row is not None else None
 
     async def delete(self, chat_id: ChatId, session_ids: Sequence[str]) -> list[str]:

@@ -31,7 +31,7 @@ class UsageRepository:
         chat_id: ChatId | None = None,
         api_key_id: KeyId | None = None,
     ) -> None:
-        """Write one ledger row per call and add them to the day's sums."""
+        """Write one ledger row per call and add them to the day's sums; a call without a user has the session's."""
         if not calls:
             return
         values = {
@@ -64,6 +64,7 @@ def call_rows(calls: Sequence[ModelCall]) -> str:
             "cached_tokens": call.usage.cached_tokens,
             "is_estimated": call.usage.is_estimated,
             "duration_ms": call.duration_ms,
+            "user_id": call.user_id,
         }
         for call in calls
     ]

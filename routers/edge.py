@@ -38,6 +38,11 @@ class Edge:
         dialect: Dialect = scope["state"]["dialect"]
         try:
             _check_level(scope)
+        except Invalid as error:  # told in the default dialect, whatever the mount or the setting says
+            told = Dialect.NATIVE if dialect is Dialect.RAGFLOW_22 else dialect
+            await answer(error, told)(scope, receive, send)
+            return
+        try:
             _tidy(scope)
             body = _Body(receive, self._json_cap, self._upload_cap)
             body.check(scope)

@@ -46,7 +46,7 @@ async def _parley_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ParleyError)  # noqa: S101 (the registration above)
     dialect = _dialect(request)
     if dialect is Dialect.RAGFLOW_22:
-        error = compat22.worded(error)
+        error = compat22.worded(error, _template(request))
     return answer(error, dialect)
 
 

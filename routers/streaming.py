@@ -36,7 +36,7 @@ FIRST_PIECE_BUDGET_S = 10.0
 
 _NEVER_S = 10**8
 _SEND_TIMEOUT_S = 60.0  # a reader this slow is gone
-SSE_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+SSE_HEADERS = {"Cache-Control": "no-cache, no-transform", "Connection": "keep-alive", "X-Accel-Buffering": "no"}
 
 _ERRORS: dict[str, type[ParleyError]] = {
     Kind.UPSTREAM: UpstreamFailed,
@@ -89,7 +89,14 @@ async def _bytes(call: TurnCall, turn_id: TurnId, writer: Writer) -> AsyncGenera
 def told(error: ParleyError) -> Failed:
     """Return the event that tells of an error after the first byte."""
     return Failed(
-        content="", cited=(), usage=Usage(), ended_s=time.time(), kind=error.kind.value, message=error.message
+        content="",
+        cited=(),
+        usage=Usage(),
+        ended_s=time.time(),
+        kind=error.kind.value,
+        message=error.message,
+        code=error.code,
+        param=error.param,
     )
 
 
@@ -160,4 +167,4 @@ async def _gathered(engine: TurnEngine, tenant_id: TenantId, turn_id: TurnId) ->
 
 def error_of(failed: Failed) -> ParleyError:
     """Return the error a failed turn ended with, for the one table that knows how to tell it."""
-    return _ERRORS.get(failed.kind, Broken)(failed.message)
+    return _ERRORS.get(failed.kind, Broken)(failed.message, code=failed.code, param=failed.param)

@@ -57,7 +57,7 @@ def _model_name(value: str | None) -> str | None:
 
 def _cluster_prompt(value: str) -> str:
     if "{cluster_content}" not in value:
-        raise PydanticCustomError("prompt", "The prompt must hold {{cluster_content}}")
+        raise PydanticCustomError("prompt", "The prompt must hold {cluster_content}")
     return value
 
 

@@ -12,6 +12,7 @@ from app.domain.ids import KeyId, TenantId, new_id
 from app.domain.principals import ALL_SCOPES, Scope
 from app.security.keys import make_key
 from repositories.unit_of_work import Database
+from tests.logs import plain_logs
 from tests.pg import DatabaseUrls, fresh_database, migrate, postgres_server, template_database
 from tests.upstream.fixtures import upstream, upstream_process
 
@@ -29,6 +30,7 @@ PEPPER = b"tests only"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let xdist hand files out in our order; in its own, those of few tests come last, though some run a minute."""
+    plain_logs()
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
 

@@ -68,6 +68,7 @@ usage_ledger = Table(
     Column("session_id", Text),
     Column("chat_id", Text),
     Column("api_key_id", Text),
+    Column("user_id", Text),  # the end user whom the caller names, else the session's
     Column("kind", Text, nullable=False),  # chat | embedding | rerank
     Column("purpose", Text, nullable=False),  # answer | refine | query | quote | ingest | …
     Column("model", Text, nullable=False),

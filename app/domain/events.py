@@ -101,10 +101,15 @@ class Stopped(Ending):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(Ending):
-    """The turn could not be finished; what was produced is kept. `kind` is a `Kind`, `message` fit to show."""
+    """The turn could not be finished; what was produced is kept. `kind` is a `Kind`, `message` fit to show.
+
+    `code` and `param` are those of the `ParleyError`, where it has them.
+    """
 
     kind: str
     message: str
+    code: str | None = None
+    param: str | None = None
 
 
 TurnEvent = (

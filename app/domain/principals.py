@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from app.domain.errors import Forbidden
+from app.domain.errors import Broken, Forbidden
 from app.domain.ids import KeyId, TenantId
 from app.domain.limits import TokenQuota
 
@@ -151,6 +151,10 @@ class Caller:
         self.require_bot_kind(kind)
         if self.visit is not None and bot_id != self.visit.bot_id:
             raise Forbidden(_OTHER_BOT)
+
+
+class KeyNotWritten(Broken):
+    """The database did not take a new key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

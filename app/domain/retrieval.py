@@ -77,7 +77,7 @@ class GraphHit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCall:
-    """A line for the ledger: one model call and what it cost."""
+    """A line for the ledger: one model call and what it cost; `user_id` is the end user, if the caller names one."""
 
     kind: str  # chat | embedding | rerank
     purpose: str  # answer | query | quote | …
@@ -86,6 +86,7 @@ class ModelCall:
     attempt: int = 1
     usage: Usage
     duration_ms: float
+    user_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

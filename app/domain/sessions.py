@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from app.domain.errors import Missing
+from app.domain.errors import Broken, Missing
 from app.domain.ids import ChatId, SessionId
 from app.domain.listing import OrderBy
 from app.domain.models import Role, ToolCall
@@ -127,3 +127,7 @@ class SessionMissing(Missing):
 
 class MessageMissing(Missing):
     """The session has no such message."""
+
+
+class SessionNotWritten(Broken):
+    """The database did not take a new session, or a change of one."""

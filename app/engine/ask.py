@@ -91,7 +91,7 @@ class Ask:
     the question. `system` and `empty_response` have their variables filled in, `{knowledge}` excepted. `told` replaces
     what is stored in the session. `research_rounds` is how often the question may be thought about before it is
     answered (10.9); `quota` is its caller's (`Caller.quota`); `extras` is kept beside the question. A `chat` without an
-    id is none: a model is asked alone.
+    id is none: a model is asked alone. `user_id` is for the ledger, where it is not the session's.
     """
 
     tenant_id: TenantId
@@ -120,5 +120,6 @@ class Ask:
     extras: dict[str, Any] | None = None
     keeps_prompt: bool = False
     quota: TokenQuota | None = None
+    user_id: str | None = None
     on_disconnect: OnDisconnect = "finish"
     skin: Skin = NATIVE

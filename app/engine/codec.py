@@ -82,7 +82,8 @@ def _event(kind: str, data: Any) -> TurnEvent:
         case "s":
             return Stopped(**_ending(data))
         case "f":
-            return Failed(**_ending(data), kind=data["kind"], message=data["message"])
+            told = {name: data.get(name) for name in ("code", "param")}  # those of older releases have neither
+            return Failed(**_ending(data), kind=data["kind"], message=data["message"], **told)
         case _:
             raise ValueError(f"unknown event kind {kind!r}")
 

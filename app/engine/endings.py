@@ -1,5 +1,7 @@
 """The ends of turns that this process drives: stored, told, and kept for later while they cannot be stored."""
 
+from dataclasses import replace
+
 import structlog
 
 from app.domain.events import Done, Failed, Stopped
@@ -86,7 +88,7 @@ class Endings:
             reasoning=draft.reasoning,
             references=draft.references,
             reference_total=draft.reference_total,
-            calls=draft.calls,
+            calls=[replace(call, user_id=ask.user_id) for call in draft.calls] if ask.user_id else draft.calls,
             timings_ms=draft.timings_ms,
             duration_s=ending.ended_s - running.created_s,
             tool_calls=draft.tool_calls,

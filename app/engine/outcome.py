@@ -30,8 +30,9 @@ def ending_of(outcome: Outcome, draft: Draft) -> Done | Stopped | Failed:
     """Return the last event: what the draft holds, and how it came out."""
     content = storable(draft.content)
     told: _Told = {"content": content, "cited": draft.cited, "usage": draft.usage, "ended_s": time.time()}
-    if outcome.error is not None:
-        return Failed(**told, kind=outcome.error.kind.value, message=storable(outcome.error.message))
+    if (error := outcome.error) is not None:
+        message = storable(error.message)
+        return Failed(**told, kind=error.kind.value, message=message, code=error.code, param=error.param)
     if outcome.state is TurnState.STOPPED:
         return Stopped(**told)
     return Done(**told, finish_reason=draft.finish_reason)

@@ -88,13 +88,19 @@ def draft_naive(sections: Sequence[OutlineSection], config: NaiveConfig, count: 
 
 
 def number_drafts(drafts: Iterable[Draft]) -> list[RawChunk]:
-    """Return the chunks numbered in their order, each with its positions."""
-    return [
-        replace(
-            draft.chunk, ordinal=ordinal, positions=draft.chunk.positions or _positions(sorted({*draft.pages}), ordinal)
-        )
-        for ordinal, draft in enumerate(drafts)
-    ]
+    """Return the chunks numbered in their order, each with its positions.
+
+    A chunk without a page in a file that has pages stands on that of the chunk before it.
+    """
+    made = list(drafts)
+    page = 1 if any(draft.pages for draft in made) else None
+    chunks: list[RawChunk] = []
+    for ordinal, draft in enumerate(made):
+        pages = sorted({*draft.pages}) or ([] if page is None else [page])
+        page = pages[-1] if pages else None
+        positions = draft.chunk.positions or _positions(pages, ordinal)
+        chunks.append(replace(draft.chunk, ordinal=ordinal, positions=positions))
+    return chunks
 
 
 def _positions(pages: Sequence[int], ordinal: int) -> tuple[Position, ...]:

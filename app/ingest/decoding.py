@@ -18,7 +18,9 @@ _LEGACY = [
 ]  # fmt: skip
 _MULTIBYTE = {"cp932", "shift_jis", "shift_jis_2004", "gb18030", "gbk", "big5", "cp950", "euc_kr", "cp949", "euc_jp"}
 _SAMPLE_BYTES = 64 * 1024
+_BEFORE_BYTES = 1024  # of a line before its first byte that tells
 _CYRILLIC_LETTERS = frozenset(range(0xC0, 0x100)) | {0xA8, 0xB8}
+_HIGH = re.compile(rb"[\x80-\xff]")
 _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
 _UNSTORABLE = re.compile("[\ud800-\udfff]")
 _NOT_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
@@ -65,9 +67,22 @@ def _wide_encoding(data: bytes) -> str | None:
     return None
 
 
+def _telling_lines(data: bytes) -> bytes:
+    """Return the first lines that are not plain ASCII, very long ones in part: all else would drown what tells."""
+    lines: list[bytes] = []
+    size = at = 0
+    while size < _SAMPLE_BYTES and (found := _HIGH.search(data, at)) is not None:
+        start, end = data.rfind(b"\n", at, found.start()) + 1 or at, data.find(b"\n", found.start())
+        at = len(data) if end < 0 else end + 1
+        start = max(start, found.start() - _BEFORE_BYTES)
+        lines.append(data[start : min(at, start + _SAMPLE_BYTES)])
+        size += len(lines[-1])
+    return b"".join(lines)[:_SAMPLE_BYTES]
+
+
 def _legacy_encoding(data: bytes) -> str:
     """Guess; the library decides, except where its statistics fail on short texts."""
-    sample = data[:_SAMPLE_BYTES]
+    sample = _telling_lines(data)
     runs = _HIGH_RUN.findall(sample)
     high = b"".join(runs)
     guess = from_bytes(sample, cp_isolation=_LEGACY).best()

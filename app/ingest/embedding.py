@@ -118,8 +118,7 @@ class ChunkEmbedder:
         name, *_ = await self.vectors([file_name])
         vectors: list[list[float]] = []
         for start in range(0, len(texts), self._batch):
-            batch = await anyio.to_thread.run_sync(self._shortened, texts[start : start + self._batch])
-            found = await self.vectors(batch)
+            found = await self.vectors(texts[start : start + self._batch])
             vectors += await anyio.to_thread.run_sync(_blended, name, found, share)
             if on_batch is not None:
                 await on_batch(len(vectors))
@@ -131,7 +130,8 @@ class ChunkEmbedder:
         Raises:
             UpstreamFailed: the model could not answer.
         """
-        vectors, call = await embedded(self._model, texts, purpose="ingest", timeout_s=self._timeout_s)
+        wanted = texts if self._tokens is None else await anyio.to_thread.run_sync(self._shortened, texts)
+        vectors, call = await embedded(self._model, wanted, purpose="ingest", timeout_s=self._timeout_s)
         self._calls.append(call)
         return vectors
 

@@ -5,6 +5,7 @@ makes a heading of the page's title (parts.md 6).
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
@@ -28,17 +29,23 @@ _LANGUAGE = re.compile(r"(?:language|lang|highlight)-([\w+#-]+)")
 _HIDING_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _HIDING_ROLE = frozenset({"navigation", "contentinfo", "search", "dialog"})
 
+FindPicture = Callable[[str], int | None]
+"""Takes the picture at an address of the page; its number among the document's, None for none."""
 
-def html_blocks(text: str) -> tuple[str | None, list[Block]]:
-    """Return `(title, blocks)` of a page; lists as Markdown items, tables as pipe tables, listings fenced."""
+
+def html_blocks(text: str, find_picture: FindPicture | None = None) -> tuple[str | None, list[Block]]:
+    """Return `(title, blocks)` of a page; lists as Markdown items, tables as pipe tables, listings fenced.
+
+    Pictures that are found stand behind the paragraph, list or table they are in; of others there is what they say.
+    """
     whole = text.rfind(">") + 1  # a tag begun after the last `>` never ends: looking for its end is quadratic
     text = text[:whole] + text[whole:].replace("<", "&lt;")
-    reader = _Reader(_HIDDEN)
+    reader = _Reader(_HIDDEN, find_picture)
     reader.feed(text)
     reader.close()
     reader.finish()
     if not reader.blocks:  # an unclosed <nav> or a page that is all menu: better too much than nothing
-        reader = _Reader(_RAW)
+        reader = _Reader(_RAW, find_picture)
         reader.feed(text)
         reader.close()
         reader.finish()
@@ -55,8 +62,10 @@ class _Table:
 class _Reader(HTMLParser):
     """Gathers text until a block ends."""
 
-    def __init__(self, hidden: frozenset[str]) -> None:
+    def __init__(self, hidden: frozenset[str], find_picture: FindPicture | None) -> None:
         super().__init__(convert_charrefs=True)
+        self._find_picture = find_picture
+        self._pictures: list[Block] = []  # of the running block
         self.title: str | None = None
         self.blocks: list[Block] = []
         self._hidden_tags = hidden
@@ -74,6 +83,8 @@ class _Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if self._hidden_by:
             self._hidden_depth += tag == self._hidden_by
+            if self._hidden_by == "svg" and tag == "image":  # as the covers of books are drawn
+                self._picture(dict(attrs), "xlink:href")
             return
         if tag not in _VOID and (tag in self._hidden_tags or self._is_hidden(dict(attrs))):
             self._hidden_by, self._hidden_depth = tag, 1
@@ -82,8 +93,9 @@ class _Reader(HTMLParser):
             self._in_title = self.title is None
         elif tag == "br":
             self._text.append("\n")
-        elif tag == "img" and (alt := (dict(attrs).get("alt") or "").strip()):
-            self._text.append(f" {alt} ")
+        elif tag == "img":
+            if words := self._picture(dict(attrs), "src"):
+                self._text.append(f" {words} ")
         elif tag in {"table", "tr", "td", "th", "caption"}:
             self._start_table_part(tag, dict(attrs))
         elif self._tables:
@@ -91,6 +103,15 @@ class _Reader(HTMLParser):
                 self._text.append(" ")
         else:
             self._start_block(tag, dict(attrs))
+
+    def _picture(self, attrs: dict[str, str | None], name: str) -> str:
+        """Take a picture; what is left to say of one that is not there."""
+        words = (attrs.get("alt") or "").strip()
+        index = self._find_picture(attrs.get(name) or "") if self._find_picture is not None else None
+        if index is None:
+            return words
+        self._pictures.append(Block(kind="image", text=words, picture=index))
+        return ""
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
@@ -212,6 +233,8 @@ class _Reader(HTMLParser):
             text = _SPACE.sub(" ", text).rstrip(" ¶#")  # the sign of a link to the heading itself
         if text.strip():
             self.blocks.append(Block(kind=kind, text=text, level=level))
+        self.blocks += self._pictures
+        self._pictures = []
 
     def _start_table_part(self, tag: str, attrs: dict[str, str | None]) -> None:
         if tag == "table":

@@ -79,6 +79,7 @@ class CutSettings:
     pages: tuple[tuple[int, int], ...] = ()
     task_page_size: int | None = None
     analyze_hyperlink: bool = False
+    toc_extraction: bool = False
 
     def has_page(self, page: int) -> bool:
         """Tell whether this page is wanted."""
@@ -102,6 +103,7 @@ def read_settings(method: str, parser_config: Mapping[str, Any]) -> CutSettings:
         pages=_page_ranges(parser_config.get("pages")),
         task_page_size=size if _is_int(size) and size >= 1 else None,
         analyze_hyperlink=parser_config.get("analyze_hyperlink") is True,
+        toc_extraction=method == "naive" and parser_config.get("toc_extraction") is True,
     )
 
 

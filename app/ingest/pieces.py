@@ -21,14 +21,16 @@ _APART = frozenset({"sheet", "json", "image"})  # kinds that quoted delimiters l
 class NaiveConfig:
     """What the `naive` method reads from a parser config.
 
-    `table_caption` is the file name that opens the captions of tables, which then become HTML (docx); None leaves
-    tables as they are. No chunk is larger than `most_tokens`, unless a single character is.
+    `table_caption` is the file name that opens the captions of tables, which then become HTML (docx); with None they
+    become so without a caption where `has_html_tables` (Markdown), and else stay as they are. No chunk is larger than
+    `most_tokens`, unless a single character is.
     """
 
     chunk_token_num: int = 512
     delimiter: str = "\n"
     html4excel: bool = False
     table_caption: str | None = None
+    has_html_tables: bool = False
     most_tokens: int = MAX_CHUNK_TOKENS
 
 
@@ -133,6 +135,8 @@ class PieceCutter:
             path = section.path if section.heading else ()
             caption = "Table Location: " + " > ".join((self._config.table_caption, *path))
             return self._html(rows, caption)
+        if self._config.has_html_tables and (rows := block.rows or pipe_rows(block.text)):
+            return self._html(rows, "", has_spans=False)
         text, limit = block.text, self.most - 1
         if self._count(text) < limit:
             return [text]

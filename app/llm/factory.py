@@ -157,6 +157,7 @@ class ModelFactory:
             api_key=address.api_key or None,
             upstream_name=address.upstream_name or entry.upstream_name,
             context_tokens=entry.context,
+            limit_name="max_completion_tokens" if "max_completion_tokens" in entry.able else "max_tokens",
             patience=Patience(
                 first_token_s=address.first_token_s or patience.first_token_s,
                 piece_s=address.piece_s or patience.piece_s,

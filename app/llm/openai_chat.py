@@ -27,6 +27,7 @@ class OpenAIChatConfig(ChatEndpoint):
     context_tokens: int | None = None
     starts_thinking: bool = False  # its template opens the thinking, so that only `</think>` is ever seen
     asks_for_usage: bool = True  # False for endpoints that refuse `stream_options`
+    limit_name: str = "max_tokens"  # or `max_completion_tokens`, where that is what the endpoint understands
 
 
 class OpenAIChatModel:
@@ -91,9 +92,11 @@ class OpenAIChatModel:
         }
         if self._config.asks_for_usage:
             body["stream_options"] = {"include_usage": True}
-        for key in ("temperature", "top_p", "presence_penalty", "frequency_penalty", "max_tokens"):
+        for key in ("temperature", "top_p", "presence_penalty", "frequency_penalty"):
             if (value := getattr(options, key)) is not None:
                 body[key] = value
+        if options.max_tokens is not None:
+            body[self._config.limit_name] = options.max_tokens
         if options.stop:
             body["stop"] = list(options.stop)
         return encode(options.extra | body)

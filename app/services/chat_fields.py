@@ -133,12 +133,13 @@ def new_prompt(sent: Mapping[str, Any], *, default_system: str) -> dict[str, Any
 
 
 def _dataset_ids(sent: Mapping[str, Any]) -> list[str] | None:
-    if "dataset_ids" not in sent:
+    """Return the ids, None for null as well: only a list that is empty detaches (2.5)."""
+    ids = sent.get("dataset_ids")
+    if ids is None:
         return None
-    ids = sent["dataset_ids"]
-    if ids is not None and not isinstance(ids, list):
+    if not isinstance(ids, list):
         raise Invalid("`dataset_ids` should be a list.", param="dataset_ids")
-    return list(dict.fromkeys(str(each) for each in ids or [] if each))
+    return list(dict.fromkeys(str(each) for each in ids if each))
 
 
 def _iterated(sent: Mapping[str, Any]) -> list[str] | None:
@@ -146,7 +147,7 @@ def _iterated(sent: Mapping[str, Any]) -> list[str] | None:
     value = sent.get("dataset_ids")
     if value is not None and not isinstance(value, list | str | dict):
         raise WrongType(f"TypeError(\"'{type(value).__name__}' object is not iterable\")", param="dataset_ids")
-    return _dataset_ids({**sent, "dataset_ids": list(value or ())}) if "dataset_ids" in sent else None
+    return _dataset_ids({**sent, "dataset_ids": list(value)}) if value is not None else None
 
 
 def unknown_key(sent: Mapping[str, Any]) -> str | None:

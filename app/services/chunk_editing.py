@@ -199,7 +199,7 @@ class ChunkEditor:
         )
 
     async def _vector(self, dataset: Dataset, document: Document, wanted: str, calls: list[ModelCall]) -> list[float]:
-        embedder = ChunkEmbedder(self._catalogue.embedding(dataset.embedding_model), calls)
+        embedder = ChunkEmbedder(self._catalogue.embedding(dataset.embedding_model), calls, tokens=self._tokens)
         name, own = await embedder.vectors([document.name, wanted])
         return blend(name, own, name_share(document.parser_config))
 

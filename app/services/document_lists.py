@@ -1,6 +1,7 @@
 """What lists of documents are asked (knowledge.md 2.4)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,7 +13,9 @@ from app.retrieval.metadata import MetadataFilter, read_filter
 from app.services.documents import list_documents, owned
 from app.services.listing import OFFSET_MOST, count_of
 from app.services.metadata import find_by_condition
+from app.services.parsing import QUEUED
 from repositories.documents import ORDERINGS
+from repositories.jobs import PARSE
 from repositories.unit_of_work import UnitOfWork
 
 _PAGE_MOST = 2**31
@@ -48,7 +51,20 @@ async def listed_documents(
     )
     skip = min((max(1, _whole(asked, "page")) - 1) * most, OFFSET_MOST)
     desc = asked["desc"].strip().lower() != "false"
-    return await list_documents(unit, dataset_id, shown, order_by=orderby, desc=desc, most=most, skip=skip)
+    total, found = await list_documents(unit, dataset_id, shown, order_by=orderby, desc=desc, most=most, skip=skip)
+    return total, await _with_places(unit, found)
+
+
+async def _with_places(unit: UnitOfWork, documents: list[Document]) -> list[Document]:
+    """Let documents that have no log yet tell how many jobs are before theirs (knowledge.md 2.8)."""
+    waiting = [each.id for each in documents if each.run is RunState.RUNNING and each.progress_msg == QUEUED]
+    ahead = await unit.jobs.ahead(PARSE, waiting) if waiting else {}
+    return [
+        replace(each, progress_msg=f"{count} tasks are ahead in the queue...")
+        if (count := ahead.get(each.id))
+        else each
+        for each in documents
+    ]
 
 
 def _condition(sent: str) -> MetadataFilter | None:

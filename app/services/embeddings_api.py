@@ -21,7 +21,7 @@ from app.llm.tokens import Encodings
 from app.security.quotas import Quotas
 from app.services.ledger import Entry, Ledger
 from app.services.v1_models import RawModel
-from app.services.v1_params import check_count
+from app.services.v1_params import check_count, end_user
 
 _MOST_INPUTS = 2048
 _TIMEOUT_S = 120.0
@@ -76,14 +76,16 @@ class EmbeddingsApi:
                 raise
             finally:
                 if spent:
-                    await self._account(caller, embedder, spent, begun_s)
+                    await self._account(caller, embedder, spent, begun_s, end_user(body))
         if cut is not None:
             vectors = await anyio.to_thread.run_sync(_shortened, vectors, cut)
         usage = sum(spent, Usage())
         found = Embeddings(vectors=vectors, model=embedder.name, provider=embedder.provider, usage=usage)
         return Embedded(model=model.name, embeddings=found, encoding=encoding)
 
-    async def _account(self, caller: Caller, model: EmbeddingModel, spent: Sequence[Usage], begun_s: float) -> None:
+    async def _account(
+        self, caller: Caller, model: EmbeddingModel, spent: Sequence[Usage], begun_s: float, user_id: str | None
+    ) -> None:
         """Give the ledger a row of what a call cost, whether it came to its end or not."""
         row = ModelCall(
             kind="embedding",
@@ -92,6 +94,7 @@ class EmbeddingsApi:
             provider=model.provider,
             usage=sum(spent, Usage()),
             duration_ms=(asyncio.get_running_loop().time() - begun_s) * 1000,
+            user_id=user_id,
         )
         entry = Entry(caller.tenant_id, caller.key_id, row)
         self._ledger.add(entry)

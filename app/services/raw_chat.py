@@ -27,7 +27,7 @@ from app.services.ledger import Entry, Ledger
 from app.services.raw_bodies import check_able, downgraded, estimated, prompts_of, sent_body, texts_of
 from app.services.v1_messages import check_messages
 from app.services.v1_models import V1Models
-from app.services.v1_params import check_count, check_generation
+from app.services.v1_params import check_count, check_generation, end_user
 
 _AT_ONCE = 8  # choices of one call that are generated at the same time
 _BATCHES_AHEAD = 64  # that a choice may be ahead of those before it
@@ -49,6 +49,7 @@ class Prepared:
     has_usage: bool
     calls: int
     choices_each: int
+    user_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +134,7 @@ class RawChat:
             has_usage=options.get("include_usage") is True,
             calls=choices if fans_out else 1,
             choices_each=prompts if fans_out else choices * prompts,
+            user_id=end_user(body),
         )
 
 
@@ -251,6 +253,7 @@ class RawCall:
                 attempt=tally.attempt,
                 usage=tally.usage or Usage(),
                 duration_ms=duration_ms,
+                user_id=self._prepared.user_id,
             )
             count = None if tally.usage is not None else partial(self._estimate, tally, self._raw.counter)
             entries.append(Entry(self._caller.tenant_id, self._caller.key_id, call, count))

@@ -137,6 +137,7 @@ def _shaped(ask: Ask, params: AssistantParams, spoken: Spoken) -> Ask:
         options=replace(ask.options, extra={**ask.options.extra, **params.extra}),
         history=() if in_session else ask.history,
         dataset_ids=datasets,
+        user_id=params.user_id or None,
         skin=skin,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.domain.errors import BadArgument, Invalid, WrongType
+from app.domain.sessions import WORD_MOST_BYTES
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "temperature": (0, 2),
@@ -21,6 +22,17 @@ _MOST_CHOICES = 128
 _MOST_TOP_LOGPROBS = 20
 _MOST_METADATA = 16
 _FORMATS = ("text", "json_object", "json_schema")
+
+
+def end_user(body: Mapping[str, Any]) -> str | None:
+    """Return whom the caller names as the end user, for the ledger; no more than an id may have, nothing that is none.
+
+    A provider of a raw model is told what was sent, and judges it itself.
+    """
+    for name in ("safety_identifier", "user"):
+        if isinstance(value := body.get(name), str) and value:
+            return value[:WORD_MOST_BYTES].replace("\0", "\ufffd")
+    return None
 
 
 def check_generation(body: Mapping[str, Any]) -> None:

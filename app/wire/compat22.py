@@ -10,7 +10,18 @@ from typing import Any
 import orjson
 
 from app.domain.chats import ParameterMissing
-from app.domain.errors import BadArgument, Invalid, PageKeyAbsent, PageKeyUnknown, ParleyError, WrongType
+from app.domain.errors import (
+    BadArgument,
+    Invalid,
+    Missing,
+    NotFound,
+    PageKeyAbsent,
+    PageKeyUnknown,
+    ParleyError,
+    Taken,
+    Unsuitable,
+    WrongType,
+)
 
 PREFIX = "/compat/0.22"
 """Before `/api/v1` in the path: clients that can only change their base URL."""
@@ -29,6 +40,9 @@ _SESSION = "/api/v1/chats/{chat_id}/sessions/{session_id}"
 
 _NAMED_SUCCESS = "/api/v1/file"
 """Routes below it say `success` (knowledge.md 6)."""
+
+_LATER_FILES = "/api/v1/files"
+"""Routes from here on tell of files as other routes do, not by codes like 404 (knowledge.md 6)."""
 
 _BARE = frozenset(
     {
@@ -92,13 +106,28 @@ def without_aliases(value: Any) -> Any:
     return {key: without_aliases(one) for key, one in value.items() if key not in dropped}
 
 
-def worded(error: ParleyError) -> ParleyError:
-    """Return a refusal in the words of 0.22, of the class whose code it has there."""
+def worded(error: ParleyError, template: str) -> ParleyError:
+    """Return a refusal of a route in the words of 0.22, of the class whose code it has there."""
     if isinstance(error, ParameterMissing):
         return WrongType(f"KeyError({error.message!r})", param=error.param)
     if isinstance(error, PageKeyUnknown):
         return _without_token(error)
+    if template.startswith(_LATER_FILES):
+        return _as_elsewhere(error)
     return error
+
+
+def _as_elsewhere(error: ParleyError) -> ParleyError:
+    """Return a refusal of a later route of files, of the class that other routes have for it."""
+    match error:
+        case NotFound():
+            return Missing(error.message, param=error.param)
+        case Taken() | Unsuitable():
+            return Invalid(error.message, param=error.param)
+        case WrongType():
+            return BadArgument(error.message, param=error.param)
+        case _:
+            return error
 
 
 def _without_token(error: PageKeyUnknown) -> ParleyError:

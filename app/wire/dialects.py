@@ -22,6 +22,8 @@ from app.domain.errors import (
     Unsuitable,
     WrongType,
 )
+from app.domain.principals import KeyNotWritten
+from app.domain.sessions import SessionNotWritten
 from app.domain.turns import SessionBusy
 from app.llm.catalogue import ModelUnknown, ModelUnusable
 
@@ -145,6 +147,8 @@ RAGFLOW_22_CODES: dict[type[ParleyError], int] = {
     NotOperable: 103,
     DatasetsDiffer: 109,
     ChatNotWritten: 102,
+    KeyNotWritten: 102,
+    SessionNotWritten: 102,
     NotFound: 404,
     Taken: 409,
     Unsuitable: 400,

@@ -230,8 +230,8 @@ class _Message:
 def stream_error(event: Failed) -> dict[str, Any]:
     """Return the last event of a stream that failed after its first byte (openai.md 3.6)."""
     kind = Kind(event.kind)
-    error = {"message": event.message, "type": OPENAI_TYPES[kind], "param": None, "code": OPENAI_CODES.get(kind)}
-    return {"error": error}
+    code = event.code or OPENAI_CODES.get(kind)
+    return {"error": {"message": event.message, "type": OPENAI_TYPES[kind], "param": event.param, "code": code}}
 
 
 def _data(content: dict[str, Any]) -> bytes:

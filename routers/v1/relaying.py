@@ -96,13 +96,16 @@ class RelayedStream(Response):
 
     async def _mind(self, send: Send, scope: anyio.CancelScope) -> None:
         """Begin the answer when the budget is spent, say `ping` in silence, and give up a reader who takes nothing."""
-        await anyio.sleep(self._budget_s)
+        begun_s = self._sent_s
+        await anyio.sleep(min(self._budget_s, self._ping_s))
         while True:
             now = time.monotonic()
             if self._is_sending:
                 if now - self._sent_s > _SLOW_READER_S:
                     scope.cancel()
                 wait_s = 1.0
+            elif not self._has_begun and now - begun_s < self._budget_s:
+                wait_s = min(begun_s + self._budget_s - now, self._ping_s)
             elif not self._has_begun or now - self._sent_s >= self._ping_s:
                 await self._put(send, _PING)
                 wait_s = self._ping_s

@@ -13,9 +13,9 @@ from app.domain.principals import KeyKind
 from app.domain.sessions import Session
 from tests.bots.world import Page, embedded, page, visiting
 from tests.conftest import Tenant
-from tests.service import Service, scripted, stream
+from tests.service import MODEL, Service, scripted, stream
 from tests.tokens.world import told
-from tests.v1.assistants import FACTS, QUESTION, knowing
+from tests.v1.assistants import FACTS, QUESTION, asked_of, knowing
 
 WRONG: list[dict[str, Any]] = [
     {"question": 5},
@@ -30,6 +30,7 @@ WRONG: list[dict[str, Any]] = [
     {"question": "a\u0000b"},
 ]
 END = [{"code": 0, "message": "", "data": True}, "[DONE]"]
+NO_BOT = "Authentication error: no access to this chatbot!"
 
 
 @pytest.fixture
@@ -44,6 +45,13 @@ async def session_of(service: Service, tenant: Tenant, session_id: str) -> Sessi
         found = await unit.sessions.get(SessionId(session_id))
     assert found is not None
     return found
+
+
+async def said_in(service: Service, tenant: Tenant, bot: Page, session_id: str) -> list[str]:
+    """What the session holds, as its tenant sees it."""
+    async with service.client(tenant) as client:
+        answer = await client.get(f"/api/v1/chats/{bot.dialog_id}/sessions/{session_id}")
+    return [one["content"] for one in answer.json()["data"]["messages"]]
 
 
 # --- without a session -----------------------------------------------------------------------------------------------
@@ -68,6 +76,8 @@ async def test_without_a_session_the_opener_comes_whatever_is_asked(
     for session_id in (first["data"]["session_id"], told_whole["data"]["session_id"]):
         session = await session_of(service, tenant, session_id)
         assert (session.source, session.user_id, session.round, session.kind) == (None, "u-1", 0, "chat")
+        assert await said_in(service, tenant, bot, session_id) == ["Hello!"]
+    assert service.upstream.calls() == []
 
 
 @pytest.mark.promise("conversations:7.4-variables")
@@ -81,6 +91,7 @@ async def test_other_keys_are_variables(service: Service, tenant: Tenant) -> Non
         session = await session_of(service, tenant, opened["session_id"])
         assert session.variables == {"who": "Ada"}
         assert (await bot.ask(question="Hi", session_id=opened["session_id"])).status_code == 200
+        assert asked_of(service)[-1]["messages"][0] == {"role": "system", "content": "For Ada."}
         lacking = await bot.session()
         assert told(await bot.ask(question="Hi", session_id=lacking)) == (400, 102, "Miss parameter: who")
 
@@ -108,11 +119,14 @@ async def test_in_a_session_the_question_is_answered_as_a_stream(service: Servic
 @pytest.mark.promise("conversations:7.4-session")
 async def test_in_a_session_the_question_is_answered_as_one_object(service: Service, tenant: Tenant, bot: Page) -> None:
     session_id = await bot.session()
+    said = ["Hello!"]
     for number in (1, 2):
-        answer = await bot.ask(question=scripted(text=f"Yes {number}."), session_id=session_id)
+        said += [scripted(text=f"Yes {number}."), f"Yes {number}."]
+        answer = await bot.ask(question=said[-2], session_id=session_id)
         data = answer.json()["data"]
         assert (answer.status_code, data["answer"], data["session_id"]) == (200, f"Yes {number}.", session_id)
         assert (await session_of(service, tenant, session_id)).round == number
+        assert await said_in(service, tenant, bot, session_id) == said
     assert told(await bot.ask(session_id=session_id)) == (400, 102, "Please input your question.")
 
 
@@ -129,32 +143,43 @@ async def test_a_session_must_be_of_the_bot(
 
 
 @pytest.mark.promise("conversations:7.4-page-chooses-nothing")
-async def test_a_page_chooses_no_models_datasets_or_documents(bot: Page) -> None:
+async def test_a_page_chooses_no_models_datasets_or_documents(service: Service, bot: Page) -> None:
     session_id = await bot.session()
     chosen: dict[str, Any] = {"llm_id": "nobody", "kb_ids": ["x"], "doc_ids": ["x"], "metadata_condition": "x"}
-    answer = await bot.ask(question=scripted(text="Fine."), session_id=session_id, messages="x", **chosen)
+    settings = {"temperature": 1.25, "max_tokens": 3}
+    answer = await bot.ask(question=scripted(text="Fine."), session_id=session_id, messages="x", **chosen, **settings)
     assert answer.json()["data"]["answer"] == "Fine."
+    asked = asked_of(service)[-1]
+    assert asked["model"] == MODEL
+    assert 1.25 not in asked.values()
+    assert 3 not in asked.values()
 
 
-@pytest.mark.promise("conversations:7.4-missing")
+@pytest.mark.promise("conversations:7.4-missing", "conversations:7.1-tenant-22")
 async def test_a_bot_of_another_tenant_is_none(service: Service, chat: Chat) -> None:
     rival = await service.tenant()
     for dialog_id in (chat.id, "0" * 32):
         bot = await embedded(service, rival, dialog_id)
         async with bot.client:
-            refusal = (404, 105, "Authentication error: no access to this chatbot!")
-            assert told(await bot.ask(question="Hi")) == refusal
-            assert told(await bot.ask(question="Hi", session_id="x")) == refusal
+            assert told(await bot.ask(question="Hi")) == (404, 105, NO_BOT)
+            assert told(await bot.ask(question="Hi", session_id="x")) == (404, 105, NO_BOT)
             answer = await bot.client.get(f"{bot.path}/info")
-            assert told(answer) == (404, 105, f"Can't find dialog by ID: {dialog_id}")
+            unknown = f"Can't find dialog by ID: {dialog_id}"
+            assert told(answer) == (404, 105, unknown)
+            old = f"/compat/0.22{bot.path}"
+            refused = await bot.client.post(f"{old}/completions", json={"question": "Hi"})
+            assert (refused.status_code, refused.json()) == (200, {"code": 102, "message": NO_BOT})
+            assert (await bot.client.get(f"{old}/info")).json() == {"code": 102, "message": unknown}
 
 
 @pytest.mark.promise("conversations:7.4-missing")
 async def test_a_deleted_bot_is_none(bot: Page, client: httpx.AsyncClient, chat: Chat) -> None:
     session_id = await bot.session()
     await client.delete(f"/api/v1/chats/{chat.id}")
-    refusal = (404, 105, "Authentication error: no access to this chatbot!")
-    assert told(await bot.ask(question="Hi", session_id=session_id)) == refusal
+    assert told(await bot.ask(question="Hi", session_id=session_id)) == (404, 105, NO_BOT)
+    assert told(await bot.ask()) == (404, 105, NO_BOT)
+    gone = await bot.client.get(f"{bot.path}/info")
+    assert told(gone) == (404, 105, f"Can't find dialog by ID: {chat.id}")
 
 
 @pytest.mark.promise("conversations:7.4-info")
@@ -178,7 +203,7 @@ async def test_what_a_page_shows_before_the_first_question(service: Service, ten
             },
         }
         data = (await other.client.get(f"{other.path}/info")).json()["data"]
-        assert (data["has_tavily_key"], data["llm_id"]) == (False, None)
+        assert (data["has_tavily_key"], data["has_web_search_provider"], data["llm_id"]) == (False, False, None)
         assert data["prologue"] == "Hi! I'm your assistant. What can I do for you?"
 
 
@@ -285,15 +310,19 @@ async def test_a_page_follows_its_turn_again_and_stops_it(service: Service, tena
         assert len(rest.data) < len(again.data)
 
 
-@pytest.mark.promise("conversations:7.4-events")
+@pytest.mark.promise("conversations:7.4-events", "conversations:7.4-whole-22")
 async def test_in_0_22_each_event_has_the_whole_text_and_a_message(bot: Page) -> None:
     opened = await stream(bot.client, "POST", f"/compat/0.22{bot.path}/completions", json={"question": "x"})
     first, last = opened.data
     assert (first["message"], first["data"]["answer"], last) == ("", "Hello!", {"code": 0, "data": True})
+    whole = (await bot.client.post(f"/compat/0.22{bot.path}/completions", json={"stream": False})).json()
+    assert whole == {"code": 0, "data": {**first["data"], "session_id": whole["data"]["session_id"]}}
     body = {"question": scripted(pieces=2, gap_ms=20), "session_id": first["data"]["session_id"]}
     answered = await stream(bot.client, "POST", f"/compat/0.22{bot.path}/completions", json=body)
     assert answered.data[-1] == {"code": 0, "data": True}
-    assert answered.data[-2]["data"]["answer"] == "word0 word1 "
+    texts = [event["data"]["answer"] for event in answered.data[:-1]]
+    assert set(texts) <= {"word0 ", "word0 word1 "}
+    assert texts[-2:] == ["word0 word1 "] * 2
     assert all(event["message"] == "" for event in answered.data[:-1])
 
 
@@ -312,17 +341,19 @@ async def test_a_model_that_fails_is_told_as_on_the_assistants_own_route(bot: Pa
     assert (events.data[-3]["code"], events.data[-3]["data"]["reference"]) == (500, [])
 
 
-@pytest.mark.promise("conversations:7.4-quote")
+@pytest.mark.promise("conversations:7.4-quote", "conversations:7.4-page-chooses-nothing")
 async def test_a_bot_cites_only_when_asked_to(service: Service, tenant: Tenant) -> None:
     known = await knowing(service, tenant)
+    elsewhere = {"doc_ids": ["0" * 32], "kb_ids": ["0" * 32]}
     bot = await embedded(service, tenant, known.chat.id)
     async with bot.client:
         session_id = await bot.session()
         found = [
             (await bot.ask(question=scripted(QUESTION, text=FACTS[0]), session_id=session_id, **more)).json()["data"]
-            for more in ({}, {"quote": False}, {"quote": True})
+            for more in ({}, {"quote": False}, {"quote": True}, {"quote": True, **elsewhere})
         ]
     assert [data["reference"] for data in found[:2]] == [{}, {}]
     assert [data["answer"] for data in found[:2]] == [FACTS[0], FACTS[0]]
     assert FACTS[0] in {chunk["content"] for chunk in found[2]["reference"]["chunks"]}
     assert "[ID:" in found[2]["answer"]
+    assert found[3]["reference"]["chunks"] == found[2]["reference"]["chunks"]

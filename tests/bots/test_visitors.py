@@ -58,7 +58,7 @@ async def test_a_visitor_asks_as_itself(service: Service, tenant: Tenant, chat: 
 @pytest.mark.promise("conversations:7.1-visitor-token")
 async def test_the_answer_that_makes_a_token(client: httpx.AsyncClient, chat: Chat) -> None:
     path = f"/api/v1/chatbots/{chat.id}/visitor_tokens"
-    for more, ttl_s in (({}, 600), ({"ttl_s": 5}, 5)):
+    for more, ttl_s in (({}, 600), ({"ttl_s": 5}, 5), ({"ttl_s": 1}, 1), ({"ttl_s": 600, "visitor": "x" * 255}, 600)):
         answer = await client.post(path, json={"origin": SHOP, "visitor": "ada", **more})
         data = answer.json()["data"]
         assert set(data) == {"token", "expires_at"}

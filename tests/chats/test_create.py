@@ -1,5 +1,6 @@
 """Creating assistants: conversations.md 2.1 to 2.4."""
 
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -9,10 +10,12 @@ from sqlalchemy import update
 
 from app.db.conversations import chats
 from app.db.knowledge import datasets
-from app.services.prompts import EMPTY_RESPONSE, PROLOGUE, SYSTEM
+from app.services.prompts import SYSTEM
 from tests.chats.world import Api, MakeDataset, World, drop_dataset, missing
 
 KNOWLEDGE = [{"key": "knowledge", "optional": False}]
+PROLOGUE = "Hi! I'm your assistant. What can I do for you?"
+EMPTY_RESPONSE = "Sorry! No relevant content was found in the knowledge base!"
 SETTING = {"temperature": 0.1, "top_p": 0.3, "presence_penalty": 0.4, "frequency_penalty": 0.7, "max_tokens": 512}
 CONFIG = {
     "system": SYSTEM,
@@ -76,11 +79,15 @@ async def test_2_4_the_whole_object_of_an_assistant_with_defaults(api: Api, make
         "vector_similarity_weight": 0.3,
         "rerank_id": "",
     }
-    assert len(chat_id) == 32
-    assert int(chat_id, 16)
+    assert re.fullmatch("[0-9a-f]{32}", chat_id)
     assert times["create_time"] == times["update_time"]
+    assert times["create_date"] == times["update_date"]
+    assert re.fullmatch(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", times["create_date"])
     assert parsedate_to_datetime(times["create_date"]).timestamp() == times["create_time"] // 1000
     assert await api.ok("GET", f"/chats/{chat_id}") == {"id": chat_id, **chat, **times}
+    bare = await api.ok("POST", "/chats", json={"name": "Bare"})
+    without: dict[str, Any] = {"name": "Bare", "dataset_ids": [], "datasets": [], "kb_names": []}
+    assert bare == {**chat, **without, **{key: bare[key] for key in ("id", *times)}}
 
 
 @pytest.mark.promise("conversations:2.2-system-text")
@@ -88,6 +95,8 @@ def test_2_2_the_default_system_text_says_what_it_must() -> None:
     assert "{knowledge}" in SYSTEM
     assert "The answer you are looking for is not found in the knowledge base!" in SYSTEM
     assert "chat history" in SYSTEM
+    assert "from the knowledge base" in SYSTEM
+    assert "in detail" in SYSTEM
 
 
 @pytest.mark.promise(
@@ -112,9 +121,24 @@ def test_2_2_the_default_system_text_says_what_it_must() -> None:
         ({"meta_data_filter": {"method": "auto"}}, {"meta_data_filter": {"method": "auto"}}),
         ({"meta_data_filter": None}, {"meta_data_filter": {}}),
         ({"show_quotation": True}, {"do_refer": "1"}),
+        ({"show_quotation": False}, {"do_refer": "0"}),
         ({"do_refer": "0"}, {"do_refer": "0"}),
+        (
+            {"avatar": None, "icon": None, "language": None, "do_refer": None, "llm_id": None, "prompt": None},
+            {"avatar": "", "icon": "", "language": "English", "do_refer": "1", "llm_id": "gpt-4o@OpenAI"},
+        ),
+        (dict.fromkeys((*RETRIEVAL, "vector_similarity_weight", "rerank_id")), {**RETRIEVAL, "rerank_id": ""}),
         ({"top_n": 3, "top_k": 9, "similarity_threshold": 0}, {"top_n": 3, "top_k": 9, "similarity_threshold": 0}),
-        ({"top_n": 3, "prompt": {"top_n": 5}}, {"top_n": 5}),
+        (
+            {
+                "top_n": 3,
+                "top_k": 9,
+                "similarity_threshold": 0.5,
+                "rerank_id": "ranker",
+                "prompt": {"top_n": 5, "top_k": 11, "similarity_threshold": 0.25, "rerank_model": "ranker@local"},
+            },
+            {"top_n": 5, "top_k": 11, "similarity_threshold": 0.25, "rerank_id": "ranker@local"},
+        ),
         ({"rerank_id": "ranker"}, {"rerank_id": "ranker"}),
         ({"id": "x", "status": "0", "created_by": "me", "create_time": 1, "what": 1}, {"status": "1"}),
         ({"name": "  trimmed\t"}, {"name": "trimmed"}),
@@ -122,12 +146,21 @@ def test_2_2_the_default_system_text_says_what_it_must() -> None:
         # 2.2 llm
         ({"llm": {}}, {"llm_setting": SETTING}),
         ({"llm": None}, {"llm_setting": SETTING}),
-        ({"llm_id": "other"}, {"llm_id": "other", "llm_setting": SETTING}),
+        (
+            {"llm_id": "other"},
+            {"llm_id": "other", "llm_setting": SETTING, "llm": {"model_name": "other", **SETTING}},
+        ),
         ({"llm_setting": {}}, {"llm_setting": {}, "llm": {"model_name": "gpt-4o@OpenAI"}}),
         ({"llm": {"temperature": 1}}, {"llm_setting": {"temperature": 1}}),
         ({"llm": {"model_name": None, "top_p": 1}}, {"llm": {"model_name": "gpt-4o@OpenAI", "top_p": 1}}),
         ({"llm": {"model_name": "other@openai"}}, {"llm": {"model_name": "other@openai"}, "llm_setting": {}}),
-        ({"llm": {"max_token": 7, "model_type": "chat"}}, {"llm_setting": {"max_token": 7, "model_type": "chat"}}),
+        (
+            {"llm": {"max_token": 7, "model_type": "chat"}},
+            {
+                "llm": {"model_name": "gpt-4o@OpenAI", "max_token": 7, "model_type": "chat"},
+                "llm_setting": {"max_token": 7, "model_type": "chat"},
+            },
+        ),
         ({"llm": {"top_p": 1}, "llm_setting": {"top_p": 0}}, {"llm_setting": {"top_p": 1}}),
         # 2.2 prompt
         ({"prompt": {"keywords_similarity_weight": 0.1}}, {"vector_similarity_weight": 0.9}),
@@ -139,6 +172,8 @@ async def test_2_1_what_is_sent_is_shown(api: Api, sent: dict[str, Any], shown: 
     chat = await api.chat(**sent)
 
     assert {key: chat[key] for key in shown} == shown
+    assert not {"what", "created_by"} & set(chat)
+    assert await api.ok("GET", f"/chats/{chat['id']}") == chat  # and stored
 
 
 @pytest.mark.promise(
@@ -156,25 +191,52 @@ async def test_2_1_what_is_sent_is_shown(api: Api, sent: dict[str, Any], shown: 
         ({"prompt": {"prompt": "P", "system": "S"}}, {"prompt": "P", "system": "P"}),
         ({"prompt": {"system": "S", "prompt": "P"}}, {"prompt": "P", "system": "P"}),
         ({"prompt": {"prompt": ""}}, {"prompt": SYSTEM}),
+        ({"prompt_config": {"system": ""}}, {"prompt": SYSTEM}),
         ({"prompt": {"opener": ""}}, {"opener": ""}),
         ({"prompt": {"variables": []}}, {"variables": []}),
         ({"prompt": {"show_quote": False}}, {"show_quote": False}),
         ({"prompt": {"quote": False}}, {"show_quote": False}),
         ({"prompt": {"empty_response": None}}, {"empty_response": ""}),
-        ({"prompt": {"keyword": True, "reasoning": 2, "use_kg": True}}, {"keyword": True, "reasoning": 2}),
+        ({"prompt": {"empty_response": ""}}, {"empty_response": ""}),
+        ({"prompt": {"empty_response": "None.", "tts": True}}, {"empty_response": "None.", "tts": True}),
+        ({"prompt": {"refine_multiturn": False}}, {"refine_multiturn": False}),
+        (
+            {"prompt": {"keyword": True, "reasoning": 2, "use_kg": True, "toc_enhance": True}},
+            {"keyword": True, "reasoning": 2, "use_kg": True, "toc_enhance": True},
+        ),
+        ({"prompt": {"reasoning": True}}, {"reasoning": True}),
         ({"prompt": {"cross_languages": ["de"]}}, {"cross_languages": ["de"]}),
         ({"prompt": {"mine": {"a": [1]}}}, {"mine": {"a": [1]}}),
         ({"prompt_config": {"system": "S", "prologue": "Hi", "quote": False}}, {"prompt": "S", "opener": "Hi"}),
         ({"prompt_config": {"parameters": [{"key": "knowledge"}]}}, {"variables": KNOWLEDGE}),
         ({"prompt": {"prompt": "P"}, "prompt_config": {"system": "S"}}, {"prompt": "P"}),
         ({"prompt": {"tavily_api_key": "tvly-1"}}, {"tavily_api_key": "***"}),
-        ({"prompt": {"keywords_similarity_weight": 0.7}}, {"keywords_similarity_weight": 0.7}),
+        ({"prompt": {"keywords_similarity_weight": 0.1}}, {"keywords_similarity_weight": 0.1}),
     ],
 )
 async def test_2_2_prompts_are_read_in_both_vocabularies(api: Api, sent: Any, shown: dict[str, Any]) -> None:
     chat = await api.chat(**sent)
 
     assert {key: chat["prompt"][key] for key in shown} == shown
+    assert await api.ok("GET", f"/chats/{chat['id']}") == chat
+
+
+@pytest.mark.promise("conversations:2.2-renaming")
+@pytest.mark.parametrize("place", ["prompt", "prompt_config"])
+async def test_2_2_what_is_said_in_one_vocabulary_is_shown_in_both(api: Api, place: str) -> None:
+    rest = {"empty_response": "None.", "tts": False, "refine_multiturn": True}
+    variables = [{"key": "tone", "optional": True}]
+    old = {"opener": "Yo", "variables": variables, "show_quote": False} | rest
+    new = {"prologue": "Yo", "parameters": variables, "quote": False} | rest
+    columns = {"similarity_threshold": 0.25, "top_n": 3, "top_k": 9}
+    old_columns = {**columns, "keywords_similarity_weight": 0.25, "rerank_model": "ranker"}
+    new_columns = {**columns, "vector_similarity_weight": 0.75, "rerank_id": "ranker"}
+
+    for sent in ({"prompt": "P", **old, **old_columns}, {"system": "P", **new, **new_columns}):
+        chat = await api.chat(**{place: sent})
+        assert chat["prompt"] == {"prompt": "P", "system": "P", **old, **old_columns}
+        assert chat["prompt_config"] == {"system": "P", **new}
+        assert {key: chat[key] for key in new_columns} == new_columns
 
 
 @pytest.mark.promise("conversations:2.2-tavily-secret")

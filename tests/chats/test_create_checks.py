@@ -12,7 +12,13 @@ from tests.chats.world import Api, MakeDataset, World, invalid, missing
 from tests.pg import DatabaseUrls
 
 
-@pytest.mark.promise("conversations:2.3-checks", "conversations:2.2-number", "conversations:2.3-27-words")
+@pytest.mark.promise(
+    "conversations:2.1-name",
+    "conversations:2.2-number",
+    "conversations:2.3-27-words",
+    "conversations:2.3-checks",
+    "conversations:2.3-variables",
+)
 @pytest.mark.parametrize(
     ("sent", "refusal"),
     [
@@ -25,6 +31,9 @@ from tests.pg import DatabaseUrls
         ({"llm": {"model_name": "ranker"}}, invalid("`model_name` ranker doesn't exist")),
         ({"llm": {"temperature": "hot"}}, invalid("`temperature` must be a number.")),
         ({"llm": {"temperature": True}}, invalid("`temperature` must be a number.")),
+        ({"llm": {"top_p": "0.3"}}, invalid("`top_p` must be a number.")),
+        ({"llm": {"presence_penalty": []}}, invalid("`presence_penalty` must be a number.")),
+        ({"llm_setting": {"frequency_penalty": "x"}}, invalid("`frequency_penalty` must be a number.")),
         ({"llm_setting": {"max_tokens": 1.5}}, invalid("`max_tokens` must be an integer.")),
         ({"llm": []}, ...),
         ({"llm": "x"}, invalid("`llm` should be an object.")),
@@ -42,6 +51,10 @@ from tests.pg import DatabaseUrls
         ({"name": "x" * 5_000_000}, invalid("chat name length is 5000000 which is larger than 255")),
         ({"tenant_id": "t"}, invalid("`tenant_id` must not be provided.")),
         ({"prompt": {"variables": [{"key": "tone", "optional": False}]}}, invalid("Parameter 'tone' is not used")),
+        (
+            {"prompt": {"prompt": "In tone {x}.", "variables": [{"key": "tone"}]}},
+            invalid("Parameter 'tone' is not used"),
+        ),
         ({"prompt": {"variables": "tone"}}, ...),
         ({"prompt": {"variables": [{"key": 1}]}}, ...),
         ({"prompt": {"variables": [{"key": "a", "optional": "no"}]}}, ...),
@@ -73,25 +86,40 @@ async def test_2_3_a_body_without_a_name_is_refused(api: Api) -> None:
         assert refusal == invalid("`name` is required.")
 
 
-@pytest.mark.promise("conversations:2.3-unparsed")
+@pytest.mark.promise("conversations:2.3-checks", "conversations:2.5-put-checks", "conversations:1.3-wall")
+async def test_2_3_2_a_dataset_of_another_tenant_is_none(api: Api, rival: Api, world: World) -> None:
+    foreign = await world.dataset(rival)
+    chat = await api.chat()
+
+    for method, path in (("POST", "/chats"), ("PUT", f"/chats/{chat['id']}"), ("PATCH", f"/chats/{chat['id']}")):
+        told = await api.refusal(method, path, json={"name": "A", "dataset_ids": [foreign]})
+        assert told == missing(f"You don't own the dataset {foreign}")
+    assert await api.ok("GET", "/chats") == [chat]
+
+
+@pytest.mark.promise("conversations:2.3-unparsed", "conversations:2.5-put-checks")
 async def test_2_3_3_a_dataset_without_chunks(api: Api, make_dataset: MakeDataset) -> None:
     empty = await make_dataset(chunks=0)
 
-    refusal = await api.refusal("POST", "/chats", json={"name": "A", "dataset_ids": [empty]})
+    chat = await api.chat()
 
-    assert refusal == invalid(f"The dataset {empty} doesn't own parsed file")
+    for method, path in (("POST", "/chats"), ("PUT", f"/chats/{chat['id']}")):
+        refusal = await api.refusal(method, path, json={"name": "A", "dataset_ids": [empty]})
+        assert refusal == invalid(f"The dataset {empty} doesn't own parsed file")
+    assert await api.ok("GET", "/chats") == [chat]
 
 
-@pytest.mark.promise("conversations:2.3-embeddings")
+@pytest.mark.promise("conversations:2.3-embeddings", "conversations:2.5-put-checks")
 async def test_2_3_4_embeddings_are_compared_without_their_provider(api: Api, make_dataset: MakeDataset) -> None:
     one, same = await make_dataset(embedding="mini@Builtin"), await make_dataset(embedding="mini@Elsewhere")
     other = await make_dataset(embedding="maxi@Builtin")
 
     chat = await api.chat(dataset_ids=[same, one, same])
-    refusal = await api.refusal("POST", "/chats", json={"name": "A", "dataset_ids": [one, other]})
-
     assert chat["dataset_ids"] == [same, one]
-    assert refusal == invalid('Datasets use different embedding models."')
+    for method, path in (("POST", "/chats"), ("PUT", f"/chats/{chat['id']}")):
+        refusal = await api.refusal(method, path, json={"name": "A", "dataset_ids": [one, other]})
+        assert refusal == invalid('Datasets use different embedding models."')
+    assert await api.ok("GET", "/chats") == [chat]
 
 
 @pytest.mark.promise("conversations:2.3-rerank-always")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, insert, literal_column, select, text
+from sqlalchemy import event, insert, literal_column, select, text, update
 
 from app.db.conversations import chats
 from app.db.engine import create_engine
@@ -16,11 +16,13 @@ ORDERING = invalid("orderby should be create_time or update_time")
 
 
 async def three(api: Api, world: World) -> list[str]:
-    """Three assistants a, B, c, a day apart, the oldest first."""
+    """Three assistants a, B, c, a day apart, the oldest first; changed last are a, then c, then B."""
     ids: list[str] = []
     for day, name in enumerate(("a", "B", "c")):
         chat = await api.chat(name=name)
         await backdate(world, api, chats, chat["id"], datetime(2025, 1, 1, tzinfo=UTC) + timedelta(days=day))
+        changed = datetime(2025, 2, "Bca".index(name) + 1, tzinfo=UTC)
+        await world.sql(api, update(chats).where(chats.c.id == chat["id"]).values(updated_at=changed))
         ids.append(chat["id"])
     return ids
 
@@ -57,8 +59,10 @@ async def test_2_5_the_list_shows_whole_objects(api: Api, make_dataset: MakeData
         ({"desc": "True"}, "cBa"),
         ({"orderby": ""}, "cBa"),
         ({"orderby": "create_time"}, "cBa"),
-        ({"orderby": "update_time"}, "cBa"),
+        ({"orderby": "update_time"}, "acB"),
+        ({"orderby": "update_time", "desc": "false"}, "Bca"),
         ({"orderby": "name"}, "caB"),
+        ({"orderby": "name", "desc": "False"}, "Bac"),
         ({"page": "0", "page_size": "2"}, "cB"),
         ({"page": "1", "page_size": "2"}, "cB"),
         ({"page": "2", "page_size": "2"}, "a"),
@@ -86,6 +90,32 @@ async def test_2_5_query(api: Api, world: World, query: dict[str, str], expected
     assert "".join(chat["name"] for chat in answer.json()["data"]) == expected
     if "owner_ids" not in query and "name" not in query and "keywords" not in query:
         assert answer.headers["X-Total-Count"] == "3"
+
+
+@pytest.mark.promise("conversations:2.5-keywords", "conversations:2.5-total")
+async def test_2_5_keywords_match_parts_and_what_matches_is_counted(api: Api) -> None:
+    ferry, ferries, boats = [await api.chat(name=name) for name in ("The Ferry_1", "FERRIES", "Boats%")]
+
+    for keywords, meant in (
+        ("erR", {"The Ferry_1", "FERRIES"}),
+        ("the", {"The Ferry_1"}),
+        ("y_1", {"The Ferry_1"}),
+        ("r_i", set[str]()),
+        ("s%", {"Boats%"}),
+        ("nothing", set[str]()),
+    ):
+        for size in ("30", "1"):
+            answer = await api.raw("GET", "/chats", params={"keywords": keywords, "page_size": size})
+            assert {chat["name"] for chat in answer.json()["data"]} <= meant
+            assert (answer.headers["X-Total-Count"], len(answer.json()["data"])) == (
+                str(len(meant)),
+                min(int(size), len(meant)),
+            )
+    assert await names(api, keywords="boats", id=ferry["id"]) == ["The Ferry_1"]
+    assert await names(api, keywords="boats", name="FERRIES") == ["FERRIES"]
+    answer = await api.raw("GET", "/chats", params={"id": boats["id"]})
+    assert (answer.json()["data"], answer.headers["X-Total-Count"]) == ([boats], "1")
+    assert await names(api, id=ferries["id"]) == ["FERRIES"]
 
 
 @pytest.mark.promise("conversations:2.5-list-refusals")
@@ -116,10 +146,12 @@ async def test_2_5_refused_queries(api: Api, world: World, query: dict[str, str]
 
 
 @pytest.mark.promise("conversations:2.5-id-name")
-async def test_2_5_id_and_name_must_both_match(api: Api, world: World) -> None:
+async def test_2_5_id_and_name_must_both_match(api: Api, rival: Api, world: World) -> None:
     a, b, _ = await three(api, world)
 
     assert await names(api, id=a, name="a") == ["a"]
+    assert await names(api, id=a) == ["a"]
+    assert await rival.refusal("GET", "/chats", params={"id": a}) == missing("The chat doesn't exist")
     assert await api.refusal("GET", "/chats", params={"id": b, "name": "a"}) == missing("The chat doesn't exist")
 
 
@@ -128,6 +160,8 @@ async def test_2_5_owner_ids_may_be_repeated(api: Api, world: World) -> None:
     await three(api, world)
 
     assert await names(api, owner_ids=["nobody", api.tenant_id]) == ["c", "B", "a"]
+    assert await names(api, owner_ids=[api.tenant_id, "nobody"]) == ["c", "B", "a"]
+    assert await names(api, owner_ids=["nobody", "nobody else"]) == []
 
 
 async def test_2_5_a_list_takes_one_statement_and_another_to_count_what_it_does_not_show(
@@ -187,6 +221,8 @@ async def test_2_5_a_page_holds_a_thousand_at_most(api: Api, world: World) -> No
 
     assert len(answer.json()["data"]) == 1000
     assert answer.headers["X-Total-Count"] == "1101"
+    assert len(await names(api)) == 30
+    assert await names(api) == await names(api, page="1", page_size="30")
 
 
 @pytest.mark.promise("conversations:2.5-fast")

@@ -32,10 +32,10 @@ async def walked(script: str, service: Service, tenant: Tenant) -> str:
 
 
 @pytest.mark.promise(
-    "openai:CC-04", "openai:CC-04-tools", "openai:CC-11", "openai:CC-25", "openai:C-02", "openai:12-node"
+    "openai:CC-04", "openai:CC-04-tools", "openai:CC-11", "openai:CC-25", "openai:C-02", "openai:12-node", "openai:T-12"
 )
 async def test_the_helpers_of_the_npm_client(service: Service, tenant: Tenant) -> None:
-    assert (await walked("chat_walk.mjs", service, tenant)).count("ok  ") == 20
+    assert (await walked("chat_walk.mjs", service, tenant)).count("ok  ") == 21
 
 
 @pytest.mark.promise("openai:C-03", "openai:12-ai-sdk")

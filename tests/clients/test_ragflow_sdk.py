@@ -55,6 +55,7 @@ def _walk_chats(base_url: str, key: str, shape: str) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.promise("conversations:13-sdk-walk", "conversations:1.1-mount", "conversations:4.5-sdk")
+@pytest.mark.promise("conversations:1.1-discriminators")
 def test_the_client_walks_its_chats_and_sessions(served_plain: Service) -> None:
     """At the address itself, in the default dialect, and below the mount."""
     told = _walk_chats(served_plain.address, served_plain.key, "pieces")

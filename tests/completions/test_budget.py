@@ -54,6 +54,14 @@ def test_the_opener_and_a_question_without_an_answer_go_as_turns_do() -> None:
     assert [one.content for one in prompt.messages] == ["S", "q2", "a2", "Q?"]
 
 
+@pytest.mark.promise("conversations:10.8-exact")
+def test_a_context_nobody_knows_has_8192_tokens() -> None:
+    history = [said("user", words(10, "q1")), said("assistant", words(10, "a1"))]
+    room = int(8192 * 0.95) - 2 * (10 + OVERHEAD) - OVERHEAD
+    assert len(build_prompt("", history, words(room), None, COUNTER).messages) == 3
+    assert len(build_prompt("", history, words(room + 1), None, COUNTER).messages) == 1
+
+
 @pytest.mark.promise("conversations:10.8-exact", "conversations:10.8-cut")
 def test_whatever_the_lengths_what_is_sent_fits_and_something_is_asked() -> None:
     for context in (40, 100, 1000):

@@ -66,6 +66,10 @@ def manual(key: str, op: str, value: Any = "", **more: Any) -> dict[str, Any]:
     return {"method": "manual", "manual": [{"key": key, "op": op, "value": value}], **more}
 
 
+ANN, TOBY = manual("author", "=", "Ann")["manual"], manual("author", "=", "Toby")["manual"]
+IN_2020 = manual("year", "=", "2020")["manual"]
+
+
 @pytest.mark.promise(
     "conversations:10.6-operators", "conversations:10.6-unknown-key", "conversations:10.6-manual-nothing"
 )
@@ -73,22 +77,29 @@ async def test_conditions_of_every_operator(world: World, api: Api, library: Lib
     cases: list[tuple[dict[str, Any], str]] = [
         (manual("author", "=", "toby"), "a"),
         (manual("author", "≠", "TOBY"), "b"),
-        (manual("author", "contains", "ob"), "a"),
+        (manual("author", "contains", "OB"), "a"),
         (manual("author", "not contains", "ob"), "b"),
         (manual("author", "start with", "an"), "b"),
         (manual("author", "end with", "Y"), "a"),
         (manual("note", "empty"), "b"),
         (manual("author", "not empty"), "ab"),
         (manual("year", ">", "2020"), "b"),
+        (manual("year", ">", "300"), "a"),  # 2020 as a number, 2024-05-01 as text
+        (manual("year", "<", 300), "b"),
         (manual("year", "≥", 2020), "ab"),
         (manual("year", "<", "2021"), "a"),
         (manual("year", "≤", "2024-05-01"), "ab"),
         (manual("author", "in", "Ann,Bo"), "b"),
         (manual("author", "not in", ["Ann"]), "a"),
         (manual("nobody", "=", "x"), ""),
+        (manual("nobody", "≠", "x"), ""),
+        (manual("nobody", "not contains", "x"), ""),
+        (manual("nobody", "empty"), ""),
         (manual("author", "=", "nobody"), ""),
-        ({"method": "manual", "logic": "or", "manual": [*manual("author", "=", "Ann")["manual"],
-                                                        *manual("year", "=", "2020")["manual"]]}, "ab"),
+        ({"method": "manual", "logic": "or", "manual": [*ANN, *IN_2020]}, "ab"),
+        ({"method": "manual", "logic": "and", "manual": [*ANN, *IN_2020]}, ""),
+        ({"method": "manual", "manual": [*ANN, *IN_2020]}, ""),
+        ({"method": "manual", "logic": "and", "manual": [*TOBY, *IN_2020]}, "a"),
         ({}, "abc"),
         ({"method": "disabled", "manual": manual("author", "=", "x")["manual"]}, "abc"),
         ({"method": "manual", "manual": []}, "abc"),
@@ -97,13 +108,22 @@ async def test_conditions_of_every_operator(world: World, api: Api, library: Lib
         assert (await found(world, api, library, kept))[0] == list(letters), kept
 
 
-@pytest.mark.promise("conversations:10.6-intersection")
+@pytest.mark.promise("conversations:10.6-intersection", "conversations:10.6-words")
 async def test_filter_condition_and_documents_must_all_be_met(world: World, api: Api, library: Library) -> None:
     kept = manual("author", "not empty")
     assert (await found(world, api, library, kept, documents=(1, 2)))[0] == ["b"]
+    toby = manual("author", "=", "Toby")
     sent = {"conditions": [{"name": "author", "comparison_operator": "is", "value": "Toby"}]}
+    both = {"conditions": [{"name": "year", "comparison_operator": ">=", "value": 2020}]}
     assert (await found(world, api, library, kept, metadata_condition=sent))[0] == ["a"]
-    assert (await found(world, api, library, manual("author", "=", "Toby"), documents=(1,)))[0] == []
+    assert (await found(world, api, library, toby, metadata_condition=both))[0] == ["a"]
+    assert (await found(world, api, library, {}, metadata_condition=sent, documents=(1, 2)))[0] == []
+    assert (await found(world, api, library, {}, metadata_condition=both, documents=(1, 2)))[0] == ["b"]
+    assert (await found(world, api, library, toby, documents=(1,)))[0] == []
+    assert (await found(world, api, library, kept, metadata_condition=both, documents=(1, 2)))[0] == ["b"]
+    for word, letters in (("is", "a"), ("not is", "b"), ("!=", "b"), ("=", "a")):
+        worded = {"conditions": [{"name": "author", "comparison_operator": word, "value": "Toby"}]}
+        assert (await found(world, api, library, {}, metadata_condition=worded))[0] == [letters], word
 
 
 AUTO: dict[str, Any] = {"method": "auto"}
@@ -125,7 +145,7 @@ async def test_a_model_writes_the_conditions_from_known_keys_and_values(
     assert "tags: red | green" in prompt
     assert "same words" in prompt
 
-    model = helped_by(world, conditions(("author", "=", "Ann"), ("year", "=", "2020")))
+    model = helped_by(world, conditions(("author", "=", "Ann"), ("year", ">", "2020")))
     semi = {"method": "semi_auto", "semi_auto": [{"key": "year", "op": "="}]}
     assert (await found(world, api, library, semi))[0] == ["a"]
     prompt = model.calls[0].messages[0].content

@@ -87,7 +87,7 @@ async def test_a_known_session_that_has_gone_or_is_of_another_chat_is_refused(
     assert await stored(service, tenant, session_id) == []
 
 
-@pytest.mark.promise("conversations:10.11-one-round-trip")
+@pytest.mark.promise("conversations:10.11-one-round-trip", "conversations:11-messages-per-session")
 @pytest.mark.parametrize("on_full", ["trim", "reject"])
 async def test_a_known_session_is_kept_within_its_limit(
     fresh_database: DatabaseUrls, upstream: ScriptedUpstream, tmp_path: Path, on_full: str

@@ -1,5 +1,6 @@
 """A caller who brings the whole history (conversations.md 4.6): none of it is lost, doubled or kept from the model."""
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -9,11 +10,13 @@ from sqlalchemy import text
 from app.domain.chats import Chat
 from app.domain.ids import SessionId, TurnId
 from app.domain.models import ChatMessage
-from tests.completions.test_bodies import asked, messages_of, path, stored
+from tests.completions.test_bodies import asked, messages_of, path, refused, stored
 from tests.completions.world import said
 from tests.conftest import Tenant
+from tests.contract.asking import told
 from tests.engine.test_cost import counted
 from tests.service import Service, scripted
+from tests.upstream.fixtures import ScriptedUpstream
 
 ALL = {"pass_all_history_messages": True}
 
@@ -23,15 +26,9 @@ def listed(*pairs: tuple[str, str]) -> list[dict[str, str]]:
     return [{"role": role, "content": content} for role, content in pairs]
 
 
-async def told_tokens(client: httpx.AsyncClient, turn_id: str) -> int:
-    """Return how many words the model was sent, as it counted them."""
-    tokens: int = (await client.get(f"/api/v1/turns/{turn_id}")).json()["data"]["usage"]["prompt_tokens"]
-    return tokens
-
-
 @pytest.mark.promise("conversations:4.6-pass-all-failed")
 async def test_a_question_whose_answer_failed_is_told_as_it_is_brought(
-    service: Service, tenant: Tenant, chat: Chat, client: httpx.AsyncClient
+    service: Service, tenant: Tenant, chat: Chat, client: httpx.AsyncClient, upstream: ScriptedUpstream
 ) -> None:
     bad = scripted(status=400, message="no")
     opener = (await client.post(path(chat), json={"question": "", "stream": False})).json()["data"]
@@ -41,13 +38,12 @@ async def test_a_question_whose_answer_failed_is_told_as_it_is_brought(
     last = scripted(text="Fine.")
     messages = listed(("user", bad), ("assistant", "made up since"), ("user", last))
 
-    answer = await asked(client, path(chat), session_id=session_id, messages=messages, **ALL)
+    await asked(client, path(chat), session_id=session_id, messages=messages, **ALL)
 
     assert (await stored(service, tenant, session_id))[1:] == [
         ("user", bad), ("assistant", "made up since"), ("user", last), ("assistant", "Fine."),
     ]  # fmt: skip
-    spoken = " ".join(["Be brief.", bad, "made up since", last])
-    assert await told_tokens(client, answer["id"]) == len(spoken.split())
+    assert told(upstream) == [("system", "Be brief."), ("user", bad), ("assistant", "made up since"), ("user", last)]
 
 
 @pytest.mark.promise("conversations:4.6-pass-all-streamed")
@@ -92,7 +88,7 @@ async def test_an_answer_brought_otherwise_shares_its_id_with_its_question_and_l
         assert await unit.usage.has_turn(TurnId(first["id"]))  # what it cost stays counted
 
 
-@pytest.mark.promise("conversations:4.6-pass-all-busy")
+@pytest.mark.promise("conversations:4.6-pass-all-busy", "conversations:8.2-busy")
 async def test_a_history_is_not_rewritten_while_an_answer_is_made(
     service: Service, tenant: Tenant, chat: Chat, client: httpx.AsyncClient
 ) -> None:
@@ -103,6 +99,12 @@ async def test_a_history_is_not_rewritten_while_an_answer_is_made(
         await unit._connection.execute(running, {"id": session_id})
     async with service.database.unit(tenant.id) as unit:
         assert not await unit.told.replace(SessionId(session_id), (said("user", "Else?"),))
+    engine = service.parts.engine
+    engine._config = replace(engine._config, lock_timeout_s=0.2)
+    busy = (400, 102, "Another answer is being generated for this session.")
+    messages = listed(("user", "Else?"), ("assistant", "So."), ("user", "And?"))
+    for body in ({"question": "And?"}, {"messages": messages, **ALL}):
+        assert await refused(client, path(chat), {**body, "session_id": session_id}) == busy
     assert await stored(service, tenant, session_id) == before
 
 

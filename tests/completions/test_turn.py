@@ -1,13 +1,18 @@
 """What a chat turn does, step by step (conversations.md 10)."""
 
+import asyncio
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from app.domain.errors import UpstreamFailed
+from app.domain.events import ReasoningPiece, TextPiece
+from app.domain.ids import DatasetId, DocumentId
 from app.domain.models import GenerationOptions, ModelText
-from app.engine.prompting import build_prompt
+from app.domain.retrieval import GraphHit, SearchRequest
+from app.engine.prompting import build_prompt, keep_within
 from app.engine.research import rounds_of
 from app.retrieval.knowledge import CITATION_INSTRUCTIONS
 from repositories.unit_of_work import Database
@@ -29,6 +34,7 @@ async def test_the_last_three_questions_become_one_with_dates(database: Database
     for day in (today, today - timedelta(days=1), today + timedelta(days=1)):
         assert f"{day:%Y-%m-%d}" in prompt
     assert "Q-one" not in prompt
+    assert "A-one" not in prompt
     assert [each for each in ("Q-two", "A-two", "Q-three", "A-three", "refunds?") if each not in prompt] == []
     assert shelf.requests[0].question == "Refunds on 2024-05-02?"
     assert model.calls[1].messages[-1].content == "refunds?"
@@ -49,12 +55,51 @@ async def test_a_question_stays_as_it_is_alone_or_unrefined_or_with_a_failing_he
 @pytest.mark.promise("conversations:10.4-languages", "conversations:10.4-keywords")
 async def test_translations_follow_the_question_and_keywords_a_comma(database: Database) -> None:
     shelf = Shelf({"": [reference(0)]})
-    model = talker("Erstattungen?", "money, card", "Yes.")
+    model = talker("Erstattungen?\n###\nRimborsi?", "money, card", "Yes.")
+    settings = {"cross_languages": ["German", "Italian"], "keyword": True}
 
-    made = await answered(database, ask(model, settings={"cross_languages": ["German"], "keyword": True}), shelf)
+    made = await answered(database, ask(model, settings=settings), shelf)
 
-    assert shelf.requests[0].question == "refunds?\nErstattungen?, money, card"
+    assert shelf.requests[0].question == "refunds?\nErstattungen?\nRimborsi?, money, card"
     assert made.purposes[:3] == ["translate", "keyword", "answer"]
+    assert model.calls[2].messages[-1].content == "refunds?"
+
+
+@pytest.mark.promise("conversations:10-helper-falls-back")
+async def test_translations_and_keywords_that_fail_leave_the_question(database: Database) -> None:
+    settings = {"cross_languages": ["German"], "keyword": True}
+    away = [UpstreamFailed("away")]
+    cases: list[tuple[tuple[str | list[UpstreamFailed], ...], str]] = [
+        ((away, "money"), "refunds?, money"),
+        (("Erstattungen?", away), "refunds?\nErstattungen?"),
+        ((away, away), "refunds?"),
+    ]
+    for helpers, asked in cases:
+        shelf = Shelf({"": [reference(0)]})
+        made = await answered(database, ask(talker(*helpers, "Yes."), settings=settings), shelf)
+        assert (shelf.requests[0].question, made.draft.text) == (asked, "Yes.")
+
+
+@pytest.mark.promise("conversations:10.7-search", "conversations:10.7-toc-graph")
+async def test_what_is_searched_for_is_what_assistant_and_call_say(database: Database) -> None:
+    asked = ask(talker("Yes."), dataset_ids=(DatasetId("s"), DatasetId("t")), document_ids=(DocumentId("d"),))
+    condition = {"conditions": [{"name": "year", "comparison_operator": "is", "value": "2024"}]}
+    kept = {"method": "auto"}
+    chat = replace(
+        asked.chat, top_n=3, top_k=77, similarity_threshold=0.45, vector_similarity_weight=0.6, rerank_id="ranker",
+        meta_data_filter=kept,
+    )  # fmt: skip
+    shelf = Shelf({"": [reference(0)]})
+
+    await answered(database, replace(asked, chat=chat, metadata_condition=condition), shelf)
+
+    assert shelf.requests == [
+        SearchRequest(
+            question="refunds?", dataset_ids=(DatasetId("s"), DatasetId("t")), document_ids=(DocumentId("d"),),
+            page=1, page_size=3, similarity_threshold=0.45, vector_similarity_weight=0.6, top_k=77, rerank_id="ranker",
+            metadata_condition=condition, meta_data_filter=kept, use_kg=False, toc_enhance=False, chat_model="talker",
+        )
+    ]  # fmt: skip
 
 
 @pytest.mark.promise("conversations:10.7-blocks")
@@ -81,12 +126,16 @@ async def test_knowledge_without_a_place_goes_behind_the_prompt(database: Databa
 @pytest.mark.promise("conversations:10.7-share")
 async def test_passages_are_kept_within_the_context(database: Database) -> None:
     model = talker("Yes.", context_tokens=100)
-    shelf = Shelf({"": [reference(0, "word " * 60), reference(1, "more " * 30), reference(2, "last " * 30)]})
+    shelf = Shelf({"": [reference(0, "word " * 60), reference(1, "more " * 37), reference(2, "last")]})
 
     made = await answered(database, ask(model), shelf)
 
-    assert [one.chunk_id for one in made.draft.references] == ["c0", "c1"]  # 60 + 30 words; 97 are the limit
+    assert [one.chunk_id for one in made.draft.references] == ["c0", "c1"]  # 60 + 37 words: 97 are the limit
     assert made.draft.reference_total == 3
+    counter = WordCounter()
+    for context_tokens, words, kept in ((100, 37, 2), (100, 38, 1), (None, 7946 - 60, 2), (None, 7947 - 60, 1)):
+        passages = [reference(0, "word " * 60), reference(1, "more " * words)]
+        assert len(keep_within(passages, context_tokens, counter)) == kept  # of 8192 where nobody knows
 
 
 @pytest.mark.promise("conversations:10.7-empty-response", "conversations:10.7-empty-reference")
@@ -180,6 +229,19 @@ async def test_contents_and_graph_are_asked_for_by_the_assistants_settings(datab
     assert (shelf.requests[0].use_kg, shelf.requests[0].toc_enhance) == (True, True)
 
 
+@pytest.mark.promise("conversations:10.7-graph-first")
+async def test_what_the_graph_says_comes_before_chunks_and_pages(database: Database) -> None:
+    graph = GraphHit(id="g", content="---- Entities ----", dataset_ids=(DatasetId("s"),))
+    shelf, model = Shelf({"": [reference(0)]}, graph=graph), talker("Yes.")
+
+    made = await answered(database, ask(model, settings={"use_kg": True}, web_key=WEB), shelf, web=Web([page()]))
+
+    assert [one.chunk_id for one in made.draft.references] == ["g", "c0", "c100"]
+    assert "ID: 0\ntitle: Related content in Knowledge Graph\n---- Entities ----" in (
+        model.calls[0].messages[0].content
+    )
+
+
 @pytest.mark.promise("conversations:10.1-messages")
 def test_the_opener_is_not_told_to_the_model() -> None:
     history = [said("assistant", "Hi!"), said("user", "One?"), said("assistant", "1.")]
@@ -224,6 +286,8 @@ async def test_an_answer_may_be_as_long_as_the_context_leaves(database: Database
     await answered(database, asked)
     used = 40 + 4 + 1 + 4
     assert model.calls[0].options.max_tokens == 100 - used
+    await answered(database, replace(asked, options=GenerationOptions(max_tokens=7)))
+    assert model.calls[1].options.max_tokens == 7
 
 
 THOUGHT = "Something is missing.\nSEARCH: refund days\nSEARCH: refund card\n"
@@ -234,16 +298,23 @@ async def test_research_thinks_searches_and_notes_and_the_notes_are_the_knowledg
     shelf = Shelf({"refund days": [reference(0)], "refund card": [reference(0), reference(1)]})
     model = talker(THOUGHT, "Thirty days [ID:0].", "The same card [ID:1].", "That is enough.", "Done [ID:1].")
 
-    made = await answered(database, ask(model, research_rounds=2), shelf)
+    asked = ask(model, research_rounds=2)
+    chat = replace(asked.chat, top_n=5, similarity_threshold=0.7, vector_similarity_weight=0.9)
+
+    made = await answered(database, replace(asked, chat=chat), shelf)
 
     assert [one.question for one in shelf.requests] == ["refund days", "refund card"]
-    assert {(one.similarity_threshold, one.vector_similarity_weight) for one in shelf.requests} == {(0.2, 0.3)}
+    measures = {(one.similarity_threshold, one.vector_similarity_weight, one.page_size) for one in shelf.requests}
+    assert measures == {(0.2, 0.3, 5)}
     assert "ID: 0\n" in model.calls[1].messages[0].content
     assert re.search(r"ID: 0\n.*ID: 1\n", model.calls[2].messages[0].content, re.DOTALL)  # one number for one passage
     assert "Knowledge:\nThirty days [ID:0].\n\nThe same card [ID:1].\nEnd." in model.calls[4].messages[0].content
     assert made.draft.reasoning is not None
     assert made.draft.reasoning.startswith(THOUGHT)
     assert "The same card" in made.draft.reasoning
+    said = [type(event) for event in made.events if isinstance(event, ReasoningPiece | TextPiece)]
+    assert said == [ReasoningPiece] * (len(said) - 1) + [TextPiece]
+    assert len(said) > 4
     assert made.purposes == ["think", "extract", "extract", "think", "answer"]
     assert [one.chunk_id for one in made.draft.references] == ["c0", "c1"]
     assert (made.draft.text, made.draft.cited) == ("Done [ID:1].", (1,))
@@ -278,7 +349,11 @@ async def test_research_takes_half_of_the_time_at_most(database: Database) -> No
     script = [one for number in range(6) for one in (f"SEARCH: query {number}", f"Note {number}.")]
     model = talker(*script, gap_s=0.15)
 
+    begun = asyncio.get_running_loop().time()
     made = await answered(database, ask(model, research_rounds=6), Shelf({"": [reference(0)]}), within_s=1.6)
 
     assert 1 <= made.purposes.count("think") < 6
     assert made.draft.text
+    *research, answer = [call.deadline_s - begun for call in model.calls]
+    assert max(research) == pytest.approx(0.8, abs=0.2)
+    assert answer == pytest.approx(1.6, abs=0.2)

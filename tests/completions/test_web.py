@@ -10,11 +10,18 @@ import pytest
 
 from app.domain.errors import UpstreamFailed
 from app.net.http import HttpClient
+from app.retrieval.knowledge import CITATION_INSTRUCTIONS
 from app.retrieval.web import RESULTS_MOST, TavilySearch
 from tests.conftest import Tenant
-from tests.service import Service, on_a_socket, scripted
+from tests.contract.asking import stored, told
+from tests.service import Service, on_a_socket, scripted, stream
 from tests.tasks import in_a_task
+from tests.upstream.fixtures import ScriptedUpstream
 
+CHUNK_KEYS = {
+    "id", "content", "document_id", "document_name", "dataset_id", "image_id", "positions", "url", "similarity",
+    "vector_similarity", "term_similarity", "doc_type", "chunk_id", "doc_id", "doc_name",
+}  # fmt: skip
 RESULTS = [
     {"title": "Refunds", "url": "https://shop.example/refunds", "content": "Thirty days.", "score": 0.9},
     {"title": "", "url": "https://shop.example/x", "content": "More.", "score": None},
@@ -83,9 +90,15 @@ async def test_what_goes_wrong_names_neither_key_nor_query(provider: Provider, s
         assert "secret question" not in failure.value.message
 
 
-@pytest.mark.promise("conversations:10.10-web-alone", "conversations:4.6-internet")
+@pytest.mark.promise("conversations:10.10-web-alone", "conversations:4.6-internet", "conversations:4.1-quote")
+@pytest.mark.promise("conversations:4.4-final-content", "conversations:4.4-reference")
 async def test_an_assistant_with_a_sealed_key_answers_from_the_web(
-    service: Service, tenant: Tenant, client: httpx.AsyncClient, provider: Provider, search: TavilySearch
+    service: Service,
+    tenant: Tenant,
+    client: httpx.AsyncClient,
+    upstream: ScriptedUpstream,
+    provider: Provider,
+    search: TavilySearch,
 ) -> None:
     service.parts.engine._answerer._finder._web = search  # type: ignore[attr-defined]  # what settings do
     made = await client.post("/api/v1/chats", json={
@@ -103,5 +116,21 @@ async def test_an_assistant_with_a_sealed_key_answers_from_the_web(
     assert data["reference"]["doc_aggs"][0]["doc_name"] == "Refunds"
     assert [key for _, key, _ in provider.asked] == ["Bearer tvly-2"]
 
+    near_miss = scripted(text="Thirty days (ID: 0).", gap_ms=5)
+    streamed = await stream(client, "POST", url, json={"question": near_miss})
+    *pieces, final = [one["data"] for one in streamed.data[:-2]]
+    assert [one["reference"] for one in pieces] == [{}] * len(pieces)
+    assert (streamed.text, final["final_content"]) == ("Thirty days (ID: 0).", "Thirty days [ID:0].")
+    assert set(final["reference"]["chunks"][0]) == CHUNK_KEYS
+    assert set(final["reference"]) == {"total", "chunks", "doc_aggs"}
+    [*_, answer_kept] = await stored(service, tenant, final["session_id"])
+    assert answer_kept.content == final["final_content"]
+    assert CITATION_INSTRUCTIONS in told(upstream)[0][1]
+
+    unquoted = await client.post(url, json={"question": near_miss, "stream": False, "quote": False})
+    assert (unquoted.json()["data"]["answer"], unquoted.json()["data"]["reference"]) == ("Thirty days (ID: 0).", {})
+    assert CITATION_INSTRUCTIONS not in told(upstream)[0][1]
+    provider.asked.clear()
+
     offline = await client.post(url, json={"question": scripted(text="So."), "stream": False, "internet": False})
-    assert (offline.json()["data"]["answer"], len(provider.asked)) == ("So.", 1)
+    assert (offline.json()["data"]["answer"], len(provider.asked)) == ("So.", 0)

@@ -12,7 +12,7 @@ from app.domain.events import RetrievalDone
 from app.domain.ids import ChatId, ChunkId, DatasetId, DocumentId, KeyId, TenantId, TurnId, new_id
 from app.domain.models import ChatMessage, GenerationOptions, ModelItem, ModelText
 from app.domain.references import Reference
-from app.domain.retrieval import SearchHit, SearchRequest, SearchResult
+from app.domain.retrieval import GraphHit, SearchHit, SearchRequest, SearchResult
 from app.engine.ask import Ask, Recognition, WebKey
 from app.engine.draft import Draft
 from app.engine.log import LogWriter, TurnLog
@@ -41,6 +41,7 @@ class Shelf:
     passages: dict[str, list[Reference]] = field(default_factory=dict[str, list[Reference]])
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     fails: bool = False
+    graph: GraphHit | None = None
     requests: list[SearchRequest] = field(default_factory=list[SearchRequest])
 
     async def search(self, tenant_id: TenantId, request: SearchRequest) -> SearchResult:
@@ -49,7 +50,7 @@ class Shelf:
             raise UpstreamFailed("the embedding model is away")
         found = self.passages.get(request.question, self.passages.get("", []))
         hits = [SearchHit(reference=one, content_ltks="", document_metadata=self.metadata) for one in found]
-        return SearchResult(hits=hits, total=len(hits), documents=[])
+        return SearchResult(hits=hits, total=len(hits), documents=[], graph=self.graph if request.use_kg else None)
 
 
 @dataclass
@@ -109,7 +110,8 @@ class Answered:
 
     def __init__(self, draft: Draft, turn_log: TurnLog) -> None:
         self.draft = draft
-        self.found = [event for _, event in turn_log.since(0) if isinstance(event, RetrievalDone)]
+        self.events = [event for _, event in turn_log.since(0)]
+        self.found = [event for event in self.events if isinstance(event, RetrievalDone)]
 
     @property
     def purposes(self) -> list[str]:

@@ -4,11 +4,14 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import update
 
+from app.db.knowledge import datasets
 from tests.conftest import Tenant
 from tests.service import NO_ROOTS, Service
 
 V1 = "/compat/0.22/api/v1"
+NOBODY = "1d9f0a4e5e7a11f0a0c10242ac120002"
 
 
 @pytest.fixture
@@ -61,15 +64,22 @@ async def test_a_route_with_another_method(old: httpx.AsyncClient) -> None:
 
 @pytest.mark.promise("0.3-slashes")
 async def test_slashes_at_the_end_and_doubled_ones_do_not_count(old: httpx.AsyncClient) -> None:
-    for path in ("/datasets/", "//datasets", "/datasets//"):
-        answer = await old.get(V1 + path)
-        assert answer.json()["code"] == 0, path
+    """In every dialect, and method and body are kept."""
+    for v1 in (V1, "/api/v1"):
+        for number, path in enumerate(("/datasets/", "//datasets", "/datasets//")):
+            name = f"{number} below {v1}"
+            made = await old.post(v1 + path, json={"name": name})
+            assert (made.status_code, made.json()["data"]["name"]) == (200, name), path
+            listed = await old.get(v1 + path, params={"name": name})
+            assert [each["name"] for each in listed.json()["data"]] == [name], path
 
 
-@pytest.mark.promise("0.3-empty-ids-compat")
+@pytest.mark.promise("0.3-empty-ids-compat", "0.3-words-are-no-ids")
 @pytest.mark.parametrize(
     ("method", "path"),
     [
+        ("GET", "/datasets/documents"),
+        ("GET", "/datasets/chunks"),
         ("PUT", "/datasets/X/documents/"),
         ("GET", "/datasets//documents"),
         ("DELETE", "/datasets//documents"),
@@ -120,11 +130,55 @@ async def test_a_failure_has_code_and_message_and_no_more(old: httpx.AsyncClient
     assert set(answer.json()) == {"code", "message"}
     assert answer.json()["code"] == 101
     assert "String should have at least 1 character" in answer.json()["message"]
-    broken = await old.post(f"{V1}/datasets", content=b"{", headers={"Content-Type": "application/json"})
-    assert broken.json() == {
-        "code": 101,
-        "message": "Malformed JSON syntax: Missing commas/brackets or invalid encoding",
+    malformed = "Malformed JSON syntax: Missing commas/brackets or invalid encoding"
+    for method, path in (("POST", "/datasets"), ("PUT", f"/datasets/{NOBODY}"), ("DELETE", "/datasets")):
+        for content, kind, message in (
+            (b"{", "application/json", malformed),
+            (b"", "application/json", malformed),
+            (b"[1]", "application/json", "Invalid request payload: expected object, got list"),
+            (b"{}", "text/plain", "Unsupported content type: Expected application/json, got text/plain"),
+        ):
+            broken = await old.request(method, V1 + path, content=content, headers={"Content-Type": kind})
+            assert (broken.status_code, broken.json()) == (200, {"code": 101, "message": message})
+
+
+@pytest.mark.promise("1-compat-codes")
+async def test_the_codes_of_datasets(service: Service, old: httpx.AsyncClient, tenant: Tenant) -> None:
+    async def told(method: str, path: str = "", **more: Any) -> dict[str, Any]:
+        answer = await old.request(method, f"{V1}/datasets{path}", **more)
+        assert answer.status_code == 200
+        body: dict[str, Any] = answer.json()
+        return body
+
+    one, two = [(await told("POST", json={"name": name}))["data"]["id"] for name in ("one", "two")]
+    lacks = f"User '{tenant.id}' lacks permission for dataset"
+    for path in (f"?id={NOBODY}", "?name=three"):
+        named = path.partition("=")[2]
+        assert await told("GET", path) == {"code": 108, "message": f"{lacks} '{named}'"}
+    assert await told("PUT", f"/{NOBODY}", json={"name": "x"}) == {"code": 108, "message": f"{lacks} '{NOBODY}'"}
+    assert await told("DELETE", json={"ids": [NOBODY]}) == {"code": 108, "message": f"{lacks}s: '{NOBODY}'"}
+    assert await told("PUT", f"/{one}", json={"name": "TWO"}) == {
+        "code": 102,
+        "message": "Dataset name 'TWO' already exists",
     }
+    async with service.database.unit(tenant.id) as unit:
+        await unit._connection.execute(update(datasets).where(datasets.c.id == one).values(chunk_count=3))
+    fixed = await told("PUT", f"/{one}", json={"embedding_model": "x@y"})
+    assert (set(fixed), fixed["code"]) == ({"code", "message"}, 102)
+    assert fixed["message"].startswith("When chunk_num (3) > 0, embedding_model must remain ")
+    wrong: list[tuple[str, str, dict[str, Any], str]] = [
+        ("", "POST", {"json": {"name": "x", "embedding_model": "x@y"}}, "Unsupported model: <x@y>"),
+        (f"/{two}", "PUT", {"json": {"embedding_model": "x@y"}}, "Unsupported model: <x@y>"),
+        (f"/{one}", "PUT", {"json": {}}, "No properties were modified"),
+        ("?page=0", "GET", {}, "Field: <page> - Message: <Input should be greater than or equal to 1> - Value: <0>"),
+        ("?odd=1", "GET", {}, "Field: <odd> - Message: <Extra inputs are not permitted> - Value: <1>"),
+        ("/x", "PUT", {"json": {"name": "y"}}, "Field: <dataset_id> - Message: <Invalid UUID1 format> - Value: <x>"),
+        ("", "DELETE", {"json": {}}, "Field: <ids> - Message: <Field required> - Value: <{}>"),
+    ]
+    for path, method, more, message in wrong:
+        assert await told(method, path, **more) == {"code": 101, "message": message}
+    assert await told("DELETE", json={"ids": None}) == {"code": 0}
+    assert await told("GET") == {"code": 0, "data": [], "total_datasets": 0}
 
 
 @pytest.mark.promise("0.7-by-header")

@@ -8,12 +8,15 @@ import pytest
 from app.domain.principals import KeyKind
 from tests.contract.compat22 import V1, Old, old
 from tests.service import Events, scripted, stream
+from tests.v1.assistants import FACTS, QUESTION, knowing
 
 __all__ = ["old"]  # a fixture, found by name
 
 END = {"code": 0, "data": True}
 DELTA = {"answer", "reference", "audio_binary", "id", "session_id"}
 LAST = {"answer", "reference", "prompt", "id", "session_id", "created_at"}
+LISTED = {"id", "content", "document_id", "document_name", "dataset_id", "image_id", "positions"}
+CHUNK = LISTED | {"url", "similarity", "vector_similarity", "term_similarity", "doc_type"}
 
 
 async def asked(old: Old, question: str, **more: Any) -> Events:
@@ -31,6 +34,8 @@ async def test_4_5_each_event_holds_the_whole_text_so_far(old: Old) -> None:
     *deltas, last, end = events.data
     assert end == END
     assert b"[DONE]" not in events.raw
+    lines = [line for line in events.raw.split(b"\n") if line and not line.startswith(b":")]
+    assert all(line.startswith(b"data: {") for line in lines)
     answers = [one["data"]["answer"] for one in deltas]
     assert len(answers) > 1
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(answers))
@@ -49,6 +54,32 @@ async def test_4_5_thinking_is_in_the_text(old: Old) -> None:
 
     assert events.data[-2]["data"]["answer"] == "<think>Hm, well.</think>Yes."
     assert events.data[0]["data"]["answer"].startswith("<think>")
+
+
+@pytest.mark.promise("conversations:4.5-cumulative-22", "conversations:3.4-chunks-22", "conversations:2.1-do-refer")
+async def test_4_5_the_last_event_is_cited_and_names_chunks_as_upstream_does(old: Old) -> None:
+    known = await knowing(old.service, old.tenant)
+    path = f"/chats/{known.chat.id}"
+    await old.data("PATCH", path, json={"do_refer": "0"})  # which nobody reads
+    session = (await old.data("POST", f"{path}/sessions", json={}))["id"]
+    question = scripted(QUESTION, text=FACTS[0], gap_ms=5)
+
+    events = await old.stream(f"{path}/completions", {"question": question, "session_id": session})
+
+    *deltas, last, end = events.data
+    assert end == END
+    assert deltas[-1]["data"]["answer"] == FACTS[0]
+    assert "[ID:" in last["data"]["answer"]
+    reference = last["data"]["reference"]
+    assert set(reference) == {"total", "chunks", "doc_aggs"}
+    assert FACTS[0] in {one["content"] for one in reference["chunks"]}
+    assert {frozenset(one) for one in reference["chunks"]} == {frozenset(CHUNK)}
+    asked = {"question": question, "session_id": session, "stream": False}
+    whole = await old.data("POST", f"{path}/completions", json=asked)
+    assert {frozenset(one) for one in whole["reference"]["chunks"]} == {frozenset(CHUNK)}
+    [listed] = await old.data("GET", f"{path}/sessions")
+    found = listed["messages"][2]["reference"]
+    assert {frozenset(one) for one in found} == {frozenset(LISTED)}
 
 
 @pytest.mark.promise("conversations:4.5-stream-mode-22")
@@ -122,7 +153,8 @@ async def test_4_4_a_model_that_fails_says_so_in_the_stream(old: Old, directive:
     *_, failed, end = events.data
     assert end == END
     assert b"[DONE]" not in events.raw
-    assert failed["code"] == 500
+    assert (set(failed), failed["code"]) == ({"code", "message", "data"}, 500)
+    assert "out of order" in failed["message"]
     assert failed["data"] == {"answer": f"**ERROR**: {failed['message']}", "reference": []}
 
 
@@ -162,6 +194,15 @@ async def test_5_1_refusals_and_that_absent_keys_come_before_the_api_key(old: Ol
     nobody = {"Authorization": "Bearer nobody"}
     missing = await old.refusal("POST", path, json={"model": "x"}, headers=nobody)
     assert missing == (101, "required argument are missing: messages; ")
+    for where, keys in (
+        ("/openai/x/chat/completions", "model,messages"),
+        ("/searchbots/ask", "question,kb_ids"),
+        ("/searchbots/retrieval_test", "kb_id,question"),
+        ("/searchbots/related_questions", "question"),
+        ("/searchbots/mindmap", "question,kb_ids"),
+    ):
+        missing = await old.refusal("POST", where, json={}, headers=nobody)
+        assert missing == (101, f"required argument are missing: {keys}; ")
     unknown = await old.call("POST", path, json={"model": "x", "messages": [user]}, headers=nobody)
     assert (unknown["code"], unknown["data"]) == (109, False)
     plain = await old.client.post(f"/api/v1{path}", json={}, headers=nobody)
@@ -177,6 +218,7 @@ async def test_5_1_a_model_that_fails_says_so_as_an_answer(old: Old, directive: 
 
     *_, told, last, end = (await old.stream(path, sent)).data
     assert told["choices"][0]["delta"]["content"].startswith("**ERROR**: ")
+    assert "out of order" in told["choices"][0]["delta"]["content"]
     assert (last["choices"][0]["finish_reason"], last["choices"][0]["delta"]["content"]) == ("stop", None)
     assert set(last["usage"]) >= {"prompt_tokens", "completion_tokens", "total_tokens"}
     assert end == "[DONE]"

@@ -3,8 +3,12 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from app.db.engine import create_engine
+from app.domain.chats import Chat, TenantMissing
 from tests.contract.compat22 import V1, Old, old
+from tests.pg import DatabaseUrls
 
 __all__ = ["old"]  # a fixture, found by name
 
@@ -38,6 +42,7 @@ async def test_2_4_lists_show_whole_datasets_and_top_k_and_no_ids_of_datasets(ol
     [row] = listed["datasets"]
     assert row["id"] == docs
     assert {"chunk_count", "parser_config", "embedding_model", "document_count", "create_time", "status"} <= set(row)
+    assert [row] == (await old.call("GET", "/datasets", params={"id": docs}))["data"]
 
 
 @pytest.mark.promise("conversations:2.2-weight-22")
@@ -60,6 +65,19 @@ async def test_2_5_changes_and_deletions_tell_nothing_but_success(old: Old) -> N
     assert await old.call("PUT", f"/chats/{chat['id']}", json={"name": "renamed"}) == {"code": 0}
     assert await old.call("DELETE", "/chats", json={"ids": [chat["id"]]}) == {"code": 0}
     assert await old.data("GET", "/chats") == []
+
+
+@pytest.mark.promise("conversations:2.5-one-22")
+async def test_2_5_routes_of_one_assistant_that_0_22_did_not_have(old: Old) -> None:
+    chat = await old.chat(name="a")
+    path = f"/chats/{chat['id']}"
+
+    assert await old.data("GET", path) == chat
+    patched = await old.data("PATCH", path, json={"name": "b"})
+    assert (set(patched), patched["name"]) == (CREATED, "b")
+    assert await old.data("DELETE", path) is True
+    for method in ("GET", "PATCH", "DELETE"):
+        assert await old.refusal(method, path) == (102, "You do not own the chat")
 
 
 @pytest.mark.promise("conversations:2.3-checks-22")
@@ -85,6 +103,23 @@ async def test_2_3_refusals_of_a_new_assistant_and_their_codes(old: Old) -> None
 
 
 @pytest.mark.promise("conversations:2.3-checks-22")
+async def test_2_3_what_cannot_be_written(
+    old: Old, fresh_database: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = create_engine(fresh_database.owner, pool_size=1)
+    async with owner.begin() as connection:
+        await connection.execute(text("ALTER TABLE chats ADD CONSTRAINT no_a CHECK (name <> 'A')"))
+    await owner.dispose()
+    assert await old.refusal("POST", "/chats", json={"name": "A"}) == (102, "Fail to new a chat!")
+
+    async def gone(_self: object, _chat: Chat) -> None:
+        raise TenantMissing("Tenant not found!")
+
+    monkeypatch.setattr("repositories.chats.ChatRepository.add", gone)
+    assert await old.refusal("POST", "/chats", json={"name": "B"}) == (102, "Tenant not found!")
+
+
+@pytest.mark.promise("conversations:2.3-checks-22")
 async def test_2_3_generation_settings_are_taken_as_they_come(old: Old) -> None:
     chat = await old.chat(llm={"temperature": "hot"})
 
@@ -106,16 +141,21 @@ async def test_2_1_a_key_nobody_knows_fails_an_update_and_not_a_creation(old: Ol
 async def test_2_1_what_nobody_may_write_is_dropped_from_an_update(old: Old) -> None:
     chat = await old.chat(name="mine")
 
-    sent = {"id": "x", "tenant_id": "y", "status": "0", "created_by": "z", "create_time": 1, "update_date": "never"}
+    times = {"create_time": 1, "create_date": "never", "update_time": 1, "update_date": "never"}
+    sent = {"id": "x", "tenant_id": "y", "status": "0", "created_by": "z", **times}
     assert await old.call("PUT", f"/chats/{chat['id']}", json=sent) == {"code": 0}
+    assert (await old.data("PATCH", f"/chats/{chat['id']}", json=sent))["id"] == chat["id"]
 
     [listed] = await old.data("GET", "/chats", params={"name": "mine"})
-    kept = ("id", "tenant_id", "status", "create_time")
+    kept = ("id", "tenant_id", "status", "create_time", "create_date")
     assert {key: listed[key] for key in kept} == {key: chat[key] for key in kept}
+    assert listed["update_time"] > chat["update_time"]
+    assert listed["update_date"].endswith("GMT")
 
 
 @pytest.mark.promise("conversations:2.5-put-22")
-async def test_2_5_refusals_of_a_change_and_their_codes(old: Old) -> None:
+async def test_2_5_refusals_of_a_change_and_their_codes(old: Old, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, empty, other = await old.dataset(), await old.dataset(chunks=0), await old.dataset(embedding="big@Builtin")
     await old.chat(name="Taken")
     chat = await old.chat(name="mine", prompt={"prompt": "P {knowledge}", "opener": "Yo"})
     path = f"/chats/{chat['id']}"
@@ -125,9 +165,20 @@ async def test_2_5_refusals_of_a_change_and_their_codes(old: Old) -> None:
         (path, {"name": "TAKEN"}, (102, "Duplicated chat name in updating chat.")),
         (path, {"prompt": {"prompt": "without"}}, (102, "Parameter 'knowledge' is not used")),
         (path, {"dataset_ids": ["nobody's"]}, (102, "You don't own the dataset nobody's")),
+        (path, {"dataset_ids": "ids"}, (102, "You don't own the dataset i")),
+        (path, {"dataset_ids": [empty]}, (102, f"The dataset {empty} doesn't own parsed file")),
+        (path, {"dataset_ids": [mine, other]}, (109, 'Datasets use different embedding models."')),
+        (path, {"llm": {"model_name": "gone"}}, (102, "`model_name` gone doesn't exist")),
+        (path, {"prompt": {"rerank_model": "gone"}}, (102, "`rerank_model` gone doesn't exist")),
     ):
         assert await old.refusal("PUT", where, json=sent) == refusal
     assert await old.call("PUT", path, json={"name": "MINE"}) == {"code": 0}
+
+    async def gone(_self: object, _chat: Chat) -> None:
+        return None
+
+    monkeypatch.setattr("repositories.chats.ChatRepository.update", gone)
+    assert await old.refusal("PUT", path, json={"name": "mine"}) == (102, "Chat not found!")
 
 
 @pytest.mark.promise("conversations:2.5-put-22")
@@ -135,13 +186,14 @@ async def test_2_5_an_update_without_datasets_leaves_them(old: Old) -> None:
     docs = await old.dataset()
     chat = await old.chat(dataset_ids=[docs])
 
-    await old.call("PUT", f"/chats/{chat['id']}", json={"description": "x"})
+    for sent in ({"description": "x"}, {"description": "y", "dataset_ids": None}):
+        assert await old.call("PUT", f"/chats/{chat['id']}", json=sent) == {"code": 0}
 
     [listed] = await old.data("GET", "/chats", params={"id": chat["id"]})
     assert [one["id"] for one in listed["datasets"]] == [docs]
 
 
-@pytest.mark.promise("conversations:2.5-delete-22", "conversations:1.2-partial-22")
+@pytest.mark.promise("conversations:2.5-delete-22", "conversations:1.2-partial-22", "conversations:1.1-discriminators")
 async def test_2_5_outcomes_of_deletions(old: Old) -> None:
     a, b, c = [(await old.chat())["id"] for _ in range(3)]
 
@@ -205,6 +257,12 @@ async def test_1_4_calls_without_a_good_key(old: Old) -> None:
     ):
         body = await old.call("GET", "/chats", headers=header)
         assert body == {"code": code, "message": message, "data": False}
+    async with old.service.client() as nobody:
+        told = await nobody.get(f"{V1}/chats")
+    assert (told.status_code, told.json()) == (
+        200,
+        {"code": 0, "message": "`Authorization` can't be empty", "data": False},
+    )
 
 
 @pytest.mark.promise("conversations:1.1-mount", "conversations:1.1-header", "conversations:1.1-unknown-level")
@@ -228,3 +286,11 @@ async def test_1_1_both_dialects_share_ids_and_take_both_vocabularies(old: Old) 
     assert (answer["id"], answer["icon"]) == (chat["id"], "i")
     patched = await old.data("PATCH", f"/chats/{chat['id']}", json={"icon": "j", "unknown": 1})
     assert (patched["avatar"], set(patched)) == ("j", CREATED)
+    reranker = "BAAI/bge-reranker-v2-m3"
+    other = await old.chat(llm_setting={"top_p": 1}, vector_similarity_weight=0.25, rerank_id=reranker)
+    assert other["llm"]["top_p"] == 1
+    assert (other["prompt"]["keywords_similarity_weight"], other["prompt"]["rerank_model"]) == (0.75, reranker)
+    sessions = f"/chats/{chat['id']}/sessions"
+    session = (await old.client.post(f"/api/v1{sessions}", json={})).json()["data"]["id"]
+    assert (await old.data("PATCH", f"{sessions}/{session}", json={"name": "n"}))["name"] == "n"
+    assert [one["id"] for one in await old.data("GET", sessions)] == [session]

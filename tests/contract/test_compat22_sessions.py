@@ -23,12 +23,25 @@ async def test_3_2_a_new_session(old: Old) -> None:
 
     assert set(session) == SESSION
     assert (session["name"], session["user_id"]) == ("First", "u")
-    assert [one["role"] for one in session["messages"]] == ["assistant"]
+    [first] = session["messages"]
+    assert (first["role"], first["content"]) == ("assistant", "Hi! I'm your assistant. What can I do for you?")
+    plain = await old.data("POST", path, json={})
+    assert (plain["name"], plain["user_id"]) == ("New session", "")
     assert await old.refusal("POST", path, json={"name": ""}) == (102, "`name` can not be empty.")
     nobody = "/chats/nobody's/sessions"
     assert await old.refusal("POST", nobody, json={}) == (102, "You do not own the assistant.")
     long = await old.data("POST", path, json={"name": "x" * 300})
     assert len(long["name"]) == 300
+
+
+@pytest.mark.promise("conversations:3.2-get-22")
+async def test_3_2_one_session(old: Old) -> None:
+    path, session = await opened(old)
+
+    shown = await old.data("GET", f"{path}/{session['id']}")
+    assert set(shown) == SESSION | {"avatar", "reference"}
+    assert {key: shown[key] for key in SESSION - {"messages"}} == {key: session[key] for key in SESSION - {"messages"}}
+    assert await old.refusal("GET", f"{path}/nothing") == (102, "Session not found!")
 
 
 @pytest.mark.promise("conversations:3.2-update-22")
@@ -48,11 +61,13 @@ async def test_3_2_changing_a_session(old: Old) -> None:
         assert await old.refusal("PUT", where, json=sent) == (102, message)
     [listed] = await old.data("GET", path)
     assert (listed["name"], listed["user_id"]) == ("Second", "v")
+    await old.call("DELETE", "/chats", json={})
+    assert await old.refusal("PUT", own, json={"name": "x"}) == (102, "You do not own the session")
 
 
 @pytest.mark.promise("conversations:3.3-list-22")
 async def test_3_3_listing_sessions(old: Old) -> None:
-    path, first = await opened(old, name="a")
+    path, first = await opened(old, name="a", user_id="u")
     await old.data("POST", path, json={"name": "b"})
 
     listed = await old.data("GET", path)
@@ -60,7 +75,9 @@ async def test_3_3_listing_sessions(old: Old) -> None:
     assert set(listed[0]) == SESSION
     assert listed[0]["messages"][0]["reference"] == []
     assert [one["id"] for one in await old.data("GET", path, params={"name": "a", "desc": "False"})] == [first["id"]]
-    assert await old.data("GET", path, params={"id": "nothing"}) == []
+    assert [one["id"] for one in await old.data("GET", path, params={"user_id": "u"})] == [first["id"]]
+    for query in ({"id": "nothing"}, {"name": "A"}, {"user_id": "U"}, {"name": "b", "user_id": "u"}):
+        assert await old.data("GET", path, params=query) == []
     assert await old.data("GET", path, params={"page_size": "0"}) == []
     assert (await old.refusal("GET", path, params={"page": "x"}))[0] == 100
     assert (await old.refusal("GET", path, params={"orderby": "nothing"}))[0] == 100
@@ -78,7 +95,8 @@ async def test_3_5_deleting_sessions(old: Old) -> None:
     assert partial == {"code": 0, "data": {"success_count": 1, "errors": [gone]}}
     doubled = await old.call("DELETE", path, json={"ids": [b, b]})
     assert doubled == {"code": 0, "data": {"success_count": 1, "errors": [f"Duplicate session ids: {b}"]}}
-    assert await old.refusal("DELETE", path, json={"ids": ["x"]}) == (102, gone)
+    both = f"{gone}; The chat doesn't own the session y"
+    assert await old.refusal("DELETE", path, json={"ids": ["x", "y", "x"]}) == (102, both)
     assert await old.refusal("DELETE", "/chats/nobody's/sessions", json={}) == (102, "You don't own the chat")
     assert (await old.refusal("DELETE", path, content="{"))[0] == 100
     assert [one["id"] for one in await old.data("GET", path)] == [c]

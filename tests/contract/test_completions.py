@@ -3,12 +3,13 @@
 from itertools import pairwise
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
 from app.domain.chats import Chat
 from tests.conftest import Tenant
-from tests.contract.asking import END, path, stored
+from tests.contract.asking import END, path, stored, told
 from tests.service import Service, scripted, stream
 from tests.upstream.fixtures import ScriptedUpstream
 
@@ -55,6 +56,7 @@ async def test_a_stream_has_the_headers_of_the_contract(chat: Chat, client: http
         answer = await stream(client, "POST", path(chat), json=body, headers={"Accept-Encoding": "gzip"})
         assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert answer.headers["cache-control"].startswith("no-cache")
+        assert answer.headers["connection"] == "keep-alive"
         assert answer.headers["x-accel-buffering"] == "no"
         assert answer.headers["x-request-id"].startswith("req_")
         assert "content-encoding" not in answer.headers
@@ -74,11 +76,21 @@ async def test_no_stream_of_ours_has_a_carriage_return_or_a_line_of_several(
     assert answer.text == "One\r\ntwo\n\nthree"
 
 
+@pytest.mark.promise("conversations:4.4-as-it-comes")
+async def test_a_piece_goes_out_when_it_comes(chat: Chat, client: httpx.AsyncClient) -> None:
+    """4.4: each is there while the model makes the next one."""
+    async with client.stream("POST", path(chat), json={"question": scripted(pieces=3, gap_ms=200)}) as answer:
+        came_s = [anyio.current_time() async for line in answer.aiter_lines() if '"answer":"word' in line]
+    assert len(came_s) == 3  # none was joined with the one after it
+    assert came_s[-1] - came_s[0] > 0.2
+
+
 @pytest.mark.promise("conversations:4.3-opener")
 async def test_an_empty_question_gets_the_opener_and_asks_no_model(
-    chat: Chat, client: httpx.AsyncClient, upstream: ScriptedUpstream
+    service: Service, tenant: Tenant, chat: Chat, client: httpx.AsyncClient, upstream: ScriptedUpstream
 ) -> None:
-    """4.3."""
+    """4.3: the same in a stream and as one JSON object, each time in a session of its own."""
+    opened: list[str] = []
     for body in ({}, {"question": ""}):
         answer = await stream(client, "POST", path(chat), json=body)
         opener, *end = answer.data
@@ -95,14 +107,20 @@ async def test_an_empty_question_gets_the_opener_and_asks_no_model(
                 "session_id": data["session_id"],
             },
         }
-    whole = await client.post(path(chat), json={"question": "", "stream": False})
-    assert whole.json()["data"]["answer"] == "Hello!"
+        whole = (await client.post(path(chat), json={**body, "stream": False})).json()
+        opened += [data["session_id"], whole["data"]["session_id"]]
+        assert whole == {"code": 0, "data": data | {"session_id": opened[-1]}}
+    assert len(set(opened)) == 4
+    for session_id in opened:
+        assert [(one.role, one.content) for one in await stored(service, tenant, session_id)] == [
+            ("assistant", "Hello!")
+        ]
     assert upstream.calls() == []
 
 
-@pytest.mark.promise("conversations:4.5-json")
-async def test_a_json_answer_is_whole(chat: Chat, client: httpx.AsyncClient) -> None:
-    """4.5, last paragraph."""
+@pytest.mark.promise("conversations:4.5-json", "conversations:4.3-answered")
+async def test_a_json_answer_is_whole(service: Service, tenant: Tenant, chat: Chat, client: httpx.AsyncClient) -> None:
+    """4.5, last paragraph; 4.3: in a session that begins with the opener."""
     answer = await client.post(path(chat), json={"question": scripted(text="All of it."), "stream": False})
 
     body = answer.json()
@@ -119,8 +137,13 @@ async def test_a_json_answer_is_whole(chat: Chat, client: httpx.AsyncClient) -> 
         "session_id",
     }
     assert (data["answer"], data["reference"], data["id"]) == ("All of it.", {}, answer.headers["x-turn-id"])
+    assert (data["audio_binary"], data["prompt"]) == (None, "")
+    messages = await stored(service, tenant, data["session_id"])
+    assert [one.content for one in messages] == ["Hello!", scripted(text="All of it."), "All of it."]
+    assert abs(data["created_at"] - messages[-1].created_at.timestamp()) < 5
 
 
+@pytest.mark.promise("conversations:10.11-persisting")
 async def test_the_next_question_of_a_session_knows_the_one_before(
     service: Service, tenant: Tenant, chat: Chat, client: httpx.AsyncClient
 ) -> None:
@@ -155,12 +178,14 @@ async def test_thinking_is_told_in_tags_and_stored_apart(
 async def test_legacy_streams_hold_the_whole_text_so_far(chat: Chat, client: httpx.AsyncClient) -> None:
     """4.5."""
     for flag in ({"legacy": True}, {"stream_mode": "cumulative"}):
-        question = scripted(text="To reset it", think="Hm. ")
+        question = scripted(text="To reset it", think="Hm. ", gap_ms=5)
         answer = await stream(client, "POST", path(chat), json={"question": question, **flag})
-        told: list[Any]
-        *told, end, done = [one if isinstance(one, str) else one["data"] for one in answer.data]
+        events: list[Any]
+        *events, end, done = [one if isinstance(one, str) else one["data"] for one in answer.data]
         assert (end, done) == (True, "[DONE]")
-        texts = [one["answer"] for one in told]
+        texts = [one["answer"] for one in events]
+        assert texts[0].startswith("<think>")
+        assert texts[0] != texts[-1]
         assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
         assert texts[-1] == "<think>Hm. </think>To reset it"
 
@@ -206,7 +231,7 @@ async def test_what_can_be_refused_is_refused_before_the_200(
     assert upstream.calls() == []
 
 
-@pytest.mark.promise("conversations:10.2-tokens", "conversations:4.1-variables")
+@pytest.mark.promise("conversations:10.2-tokens", "conversations:4.1-variables", "conversations:10.10-plain")
 async def test_a_variable_reaches_the_model_and_a_stray_brace_does_no_harm(
     service: Service, tenant: Tenant, client: httpx.AsyncClient, upstream: ScriptedUpstream
 ) -> None:
@@ -221,8 +246,8 @@ async def test_a_variable_reaches_the_model_and_a_stray_brace_does_no_harm(
     answer = await client.post(path(chat), json={"question": "Bonjour?", "tongue": "French", "stream": False})
 
     assert answer.status_code == 200
-    turn = (await client.get(f"/api/v1/turns/{answer.headers['x-turn-id']}")).json()["data"]
-    assert turn["usage"]["prompt_tokens"] == 8  # words: `Speak French, {undeclared}, {"json": 1} and {`, `Bonjour?`
+    assert answer.json()["data"]["reference"] == {}
+    assert told(upstream) == [("system", 'Speak French, {undeclared}, {"json": 1} and {'), ("user", "Bonjour?")]
 
 
 async def test_the_same_idempotency_key_gets_the_same_turn_again(

@@ -1,5 +1,6 @@
 """Turns that fail, are left, stopped or asked for again (conversations.md 4.4, 4.5, 8.2)."""
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
@@ -8,6 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from app.domain.chats import Chat
+from app.services.completions import CompletionsConfig
+from routers.deps import EdgeConfig
+from routers.streaming import respond
 from tests.conftest import Tenant
 from tests.contract.asking import END, path, stored
 from tests.service import Service, scripted, stream
@@ -58,7 +62,7 @@ async def test_a_failure_before_the_first_piece_is_a_500_and_the_question_is_kep
     ]
 
 
-@pytest.mark.promise("conversations:4.4-error-event")
+@pytest.mark.promise("conversations:4.4-error-event", "conversations:4.5-json-failure")
 @pytest.mark.parametrize(
     ("directive", "message"),
     [
@@ -66,6 +70,7 @@ async def test_a_failure_before_the_first_piece_is_a_500_and_the_question_is_kep
         ({"cut_after": 2}, "The connection to the model provider broke."),
         ({"end_after": 2}, "The model provider's answer was cut off."),
         ({"garbage_after": 2}, "The model provider"),
+        ({"error_after": 2, "message": "Bearer upstream-secret broke"}, "The model provider failed: *** broke"),
     ],
 )
 async def test_a_failure_after_the_first_piece_is_an_event_and_what_was_said_is_kept(
@@ -77,7 +82,7 @@ async def test_a_failure_after_the_first_piece_is_an_event_and_what_was_said_is_
     directive: dict[str, Any],
     message: str,
 ) -> None:
-    """4.4: HTTP stays 200; the error event, then both terminators."""
+    """4.4: HTTP stays 200; the error event, then both terminators; 4.5: a JSON answer has no byte yet."""
     question = scripted(gap_ms=20, pieces=8, **directive)
 
     answer = await stream(client, "POST", path(chat), json={"question": question})
@@ -95,6 +100,8 @@ async def test_a_failure_after_the_first_piece_is_an_event_and_what_was_said_is_
         ("assistant", "word0 word1 ", "failed"),
     ]
     assert messages[-1].error == told
+    whole = await client.post(path(chat), json={"question": question, "stream": False})
+    assert (whole.status_code, whole.json()) == (500, {"code": 500, "message": told, "data": None})
 
 
 @pytest.mark.promise("conversations:4.4-ping")
@@ -105,6 +112,30 @@ async def test_a_silent_stream_says_ping_and_goes_on(chat: Chat, client: httpx.A
     assert answer.raw.count(b": ping\n\n") >= 2
     assert answer.text == "word0 word1 word2 "
     assert answer.data[-2:] == END
+
+
+@pytest.mark.promise("conversations:4.4-ping")
+@pytest.mark.parametrize(("ping_s", "says_ping"), [(0.05, True), (0, False)])
+async def test_a_ping_every_0_seconds_is_none(ping_s: float, says_ping: bool) -> None:
+    async def silent() -> AsyncGenerator[bytes, None]:
+        yield b"data: 1\n\n"
+        await anyio.sleep(0.3)
+        yield b"data: 2\n\n"
+
+    sent: list[bytes] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("body", b""))
+
+    async def receive() -> Any:
+        await anyio.sleep_forever()
+
+    answer = respond(silent(), EdgeConfig(ping_s=ping_s), None)
+    assert answer.ping_interval == ping_s or (not ping_s and answer.ping_interval > 86_400)
+    with anyio.fail_after(5):
+        await answer({"type": "http", "method": "POST"}, receive, send)
+    assert b"".join(sent).replace(b": ping\n\n", b"") == b"data: 1\n\ndata: 2\n\n"
+    assert (b": ping\n\n" in sent) is says_ping
 
 
 @pytest.mark.promise("conversations:4.4-disconnect")
@@ -125,11 +156,17 @@ async def test_a_turn_of_a_session_runs_on_when_its_caller_leaves(
     assert messages[-1].state == "done"
 
 
+@pytest.mark.promise("conversations:4.4-disconnect", "conversations:10.11-persisting")
+@pytest.mark.parametrize("by", ["the call", "the setting"])
 async def test_a_call_may_ask_to_be_stopped_with_its_socket(
-    service: Service, tenant: Tenant, chat: Chat, client: httpx.AsyncClient, upstream: ScriptedUpstream
+    service: Service, tenant: Tenant, chat: Chat, client: httpx.AsyncClient, upstream: ScriptedUpstream, by: str
 ) -> None:
     """4.4, on_disconnect=stop: the model call ends within 200 ms, what was said is kept."""
-    body = {"question": scripted(pieces=3, stall_after=2), "on_disconnect": "stop"}
+    body = {"question": scripted(pieces=3, stall_after=2)}
+    if by == "the call":
+        body["on_disconnect"] = "stop"
+    else:
+        service.parts.completions._config = CompletionsConfig(on_disconnect="stop")
     async with client.stream("POST", path(chat), json=body) as answer:
         turn_id = answer.headers["x-turn-id"]
         async for _ in answer.aiter_bytes():
@@ -141,7 +178,10 @@ async def test_a_call_may_ask_to_be_stopped_with_its_socket(
     turn = await service.parts.engine.ended(tenant.id, turn_id, timeout_s=5)  # type: ignore[arg-type]
     assert turn.state.value == "stopped"
     async with service.database.unit(tenant.id) as unit:
-        assert (await unit.messages.of_turn(turn.id))[-1].content == "word0 word1 "
+        kept = [(one.role, one.content, one.state) for one in await unit.messages.of_turn(turn.id)]
+        assert kept == [("user", body["question"], "stopped"), ("assistant", "word0 word1 ", "stopped")]
+        spent = text("SELECT completion_tokens FROM usage_ledger WHERE turn_id = :id")
+        assert (await unit._connection.execute(spent, {"id": turn_id})).scalar_one() == 2
 
 
 async def test_a_running_turn_is_stopped_by_its_route_and_its_stream_ends_in_order(
@@ -188,6 +228,7 @@ async def test_a_model_that_says_nul_does_not_block_its_session(
     assert second.json()["data"]["answer"] == "Fine."
 
 
+@pytest.mark.promise("conversations:8.2-one-at-a-time")
 async def test_sessions_questions_are_answered_one_after_the_other(
     service: Service, tenant: Tenant, chat: Chat, client: httpx.AsyncClient
 ) -> None:

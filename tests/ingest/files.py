@@ -55,6 +55,20 @@ def make_bookmarked_pdf(pages: Sequence[tuple[str, int, str]]) -> bytes:
     return file.getvalue()
 
 
+def make_two_columns_pdf() -> bytes:
+    """A page of a title over two columns of 30 lines; the file holds them line by line across the page."""
+    file = io.BytesIO()
+    canvas = Canvas(file, pagesize=(595, 842))
+    canvas.setFont("Helvetica-Bold", 18)
+    canvas.drawString(170, 790, "On the nature of bees")
+    canvas.setFont("Helvetica", 10)
+    for row in range(30):
+        for column, x in (("left", 50), ("right", 315)):
+            canvas.drawString(x, 740 - 14 * row, f"The {column} column goes on in its line {row} of many")
+    canvas.save()
+    return file.getvalue()
+
+
 def make_encrypted_pdf(password: str) -> bytes:
     file = io.BytesIO()
     canvas = Canvas(file, encrypt=StandardEncryption(password, ownerPassword="owner", strength=128))

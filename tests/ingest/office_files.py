@@ -281,16 +281,21 @@ def make_odt(picture: bytes) -> bytes:
     return make_odf(body, {"Pictures/1.png": picture})
 
 
-def make_odp() -> bytes:
+def make_odp(picture: bytes | None = None) -> bytes:
+    """Two slides of frames, the second with notes; with a picture it stands on both."""
+
     def frame(text: str, y: str, what: str = "") -> str:
         return f'<draw:frame svg:y="{y}" svg:x="1cm" {what}><draw:text-box><text:p>{text}</text:p></draw:text-box></draw:frame>'  # noqa: E501
 
     title = 'presentation:class="title"'
+    drawn = '<draw:frame svg:y="12cm" svg:x="1cm"><draw:image xlink:href="Pictures/1.png"/></draw:frame>'
+    drawn = drawn if picture is not None else ""
     pages = (
-        f"<draw:page>{frame('below', '9cm')}{frame('above', '20mm')}{frame('Start', '8cm', title)}</draw:page>"
-        f"<draw:page>{frame('Second', '1cm')}<presentation:notes>{frame('Say it slowly', '1cm')}</presentation:notes></draw:page>"  # noqa: E501
+        f"<draw:page>{frame('below', '9cm')}{frame('above', '20mm')}{frame('Start', '8cm', title)}{drawn}</draw:page>"
+        f"<draw:page>{frame('Second', '1cm')}{drawn}<presentation:notes>{frame('Say it slowly', '1cm')}</presentation:notes></draw:page>"  # noqa: E501
     )
-    return make_odf(f"<office:presentation>{pages}</office:presentation>")
+    extra = {"Pictures/1.png": picture} if picture is not None else None
+    return make_odf(f"<office:presentation>{pages}</office:presentation>", extra)
 
 
 def make_ods() -> bytes:
@@ -312,8 +317,13 @@ def make_ods() -> bytes:
     )
 
 
-def make_epub(chapters: Sequence[tuple[str, str]] = (("Start", "It begins."), ("End", "It ends."))) -> bytes:
-    """A book whose reading order is not that of its files; with a table of contents in the spine."""
+def make_epub(
+    chapters: Sequence[tuple[str, str]] = (("Start", "It begins."), ("End", "It ends.")), extra: bytes | None = None
+) -> bytes:
+    """A book whose reading order is not that of its files; with a table of contents in the spine.
+
+    `extra` is a picture beside the chapters, `i.png`.
+    """
     items = "".join(
         f'<item id="c{n}" href="text%20{n}.xhtml" media-type="application/xhtml+xml"/>' for n in range(len(chapters))
     )
@@ -329,6 +339,8 @@ def make_epub(chapters: Sequence[tuple[str, str]] = (("Start", "It begins."), ("
     for n, (title, text) in reversed(list(enumerate(chapters))):
         page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1><p>{text}</p></body></html>"
         entries[f"OPS/text {n}.xhtml"] = page.encode()
+    if extra is not None:
+        entries["OPS/i.png"] = extra
     return make_zip(entries)
 
 

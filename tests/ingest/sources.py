@@ -6,7 +6,7 @@ from typing import Any
 from app.domain.documents import Block, BlockKind, ParsedDocument
 from app.ingest.methods.attachments import with_attachments
 from app.ingest.methods.base import Cut, Source
-from app.ingest.methods.registry import check_file, method_of
+from app.ingest.methods.registry import check_file, hints_of, method_of
 from app.ingest.outline import outline
 from app.ingest.parser_config import read_settings
 from app.ingest.parsers import parse
@@ -31,12 +31,12 @@ def cut_by(
     **config: Any,
 ) -> Cut:
     """Cut a document, or the text of a file that is parsed first."""
-    if isinstance(document, str):
-        document = parse(document.encode(), filename)
-    elif not isinstance(document, ParsedDocument):
-        document = ParsedDocument(blocks=tuple(document))
     chosen = method_of(method)
     check_file(chosen, filename)
+    if isinstance(document, str):
+        document = parse(document.encode(), filename, hints=hints_of(chosen, read_settings(method, config)))
+    elif not isinstance(document, ParsedDocument):
+        document = ParsedDocument(blocks=tuple(document))
     if chosen.takes_attachments:
         document = with_attachments(document)
     return chosen.cut(

@@ -37,6 +37,11 @@ def test_text_is_read_in_the_encoding_it_was_written_in(text: str, encoding: str
     assert decode(text.encode(encoding)) == clean(text)
 
 
+def test_what_tells_the_encoding_may_stand_late_in_a_very_long_line() -> None:
+    text = '{"plain": "words", ' * 20_000 + '"note": "退款可以在三十天內辦理，請聯絡客服。"}'
+    assert decode(text.encode("big5")) == text
+
+
 @given(st.text())
 def test_utf8_is_always_read_as_utf8(text: str) -> None:
     data = text.encode("utf-8", "ignore")

@@ -1,3 +1,7 @@
+import io
+import zipfile
+from collections.abc import Sequence
+
 import pytest
 
 from app.domain.documents import Block, ParsedDocument, ParseFailed
@@ -57,6 +61,28 @@ def test_docx_is_read_as_word_shows_it() -> None:
     ]
 
 
+@pytest.mark.promise("5.4-embedded")
+@pytest.mark.parametrize(("name", "folder"), [("a.docx", "word"), ("a.xlsx", "xl"), ("a.pptx", "ppt")])
+def test_files_inside_office_files_are_read_one_level_deep(name: str, folder: str) -> None:
+    outer = {"a.docx": make_rich_docx(PICTURE), "a.xlsx": make_xlsx({"S": [["x"]]}), "a.pptx": make_pptx(PICTURE)}[name]
+    with zipfile.ZipFile(io.BytesIO(outer)) as archive:
+        entries = {part: archive.read(part) for part in archive.namelist() if "/embeddings/" not in part}
+    entries[f"{folder}/embeddings/deep.docx"] = make_rich_docx(PICTURE)  # which has inner.xlsx in it
+    entries[f"{folder}/embeddings/list.xlsx"] = make_xlsx({"S": [["k", "v"]]})
+    entries[f"{folder}/embeddings/broken.pptx"] = b"no slides"
+    document = parse(make_zip(entries), name)
+    plain = parse(outer, name)
+
+    assert document.blocks == plain.blocks
+    found = {one.name: one for one in document.attachments}
+    assert set(found) == {"deep.docx", "list.xlsx", "broken.pptx"}
+    assert found["list.xlsx"].document.blocks[0].rows == (("k", "v"),)
+    deep = found["deep.docx"].document
+    assert deep.blocks[0].text == "Article I. Scope"
+    assert (deep.attachments, deep.notes[-1:]) == ((), ("Files inside deep.docx were not read: inner.xlsx.",))
+    assert found["broken.pptx"].failure
+
+
 @pytest.mark.promise("5.5-presentation-read", "2.1-thumbnail-made")
 def test_slides_are_read_in_their_order_and_from_the_top() -> None:
     document = parse(make_pptx(PICTURE), "fees.pptx")
@@ -82,9 +108,11 @@ def test_sheets_keep_names_types_and_merged_cells() -> None:
         ["Group", None, "when"],
         ["a", 1.0, days],
         ["b", 0.1 + 0.2, True],
-        ["c", 12345678901, None],
+        [None, 12345678901, None],
+        ["c", None, (45810, "date")],
     ]
-    document = parse(make_xlsx({"Sales": rows, "Empty": [], "More": [["x"]]}, merged=["A1:B1"]), "s.xlsx")
+    sheets: dict[str, Sequence[Sequence[object]]] = {"Sales": rows, "Empty": [], "More": [["x"]]}
+    document = parse(make_xlsx(sheets, merged=["A1:B1", "A3:A4"]), "s.xlsx")
 
     assert [(block.text, block.rows) for block in document.blocks] == [
         (
@@ -93,7 +121,8 @@ def test_sheets_keep_names_types_and_merged_cells() -> None:
                 ("Group", "Group", "when"),
                 ("a", "1", "2025-06-02 12:00:00"),
                 ("b", "0.3", "TRUE"),
-                ("c", "12345678901", ""),
+                ("b", "12345678901", ""),
+                ("c", "", "2025-06-02 00:00:00"),
             ),
         ),
         ("More", (("x",),)),
@@ -212,7 +241,8 @@ def test_what_cannot_be_read_is_refused_with_a_reason(filename: str, data: bytes
         ("a.mp4", "a.mp4 is a video; videos are not read"),
         ("a.dxf", "Pictures of the type dxf are not read. Save a.dxf as PNG"),
         ("a.wps", r"file type not supported yet\(pdf, xlsx, doc, docx, txt supported\)"),
-        ("a.hlp", "file type not supported yet"),
+        ("a.hlp", r"file type not supported yet\(pdf, xlsx, doc, docx, txt supported\)"),
+        ("a.markdown", r"file type not supported yet\(pdf, xlsx, doc, docx, txt supported\)"),
     ],
 )
 def test_types_nobody_reads_say_what_to_do(filename: str, says: str) -> None:

@@ -1,6 +1,7 @@
 """knowledge.md 5.2 to 5.4: what goes into pieces and how they are merged."""
 
 import json
+import re
 
 import pytest
 
@@ -19,6 +20,10 @@ def test_every_character_is_a_delimiter_and_backticks_quote_longer_ones() -> Non
         "ten eleven twelve",
         "thirteen",
     ]
+    for delimiter in ("`###``##`;", ";`##``###`"):
+        assert contents(cut_by("naive", "a b###c d##e f;g h", delimiter=delimiter, chunk_token_num=1)) == [
+            "a b", "c d", "e f", "g h",
+        ]  # fmt: skip
 
 
 @pytest.mark.promise("5.2-unescape")
@@ -27,6 +32,17 @@ def test_every_character_is_a_delimiter_and_backticks_quote_longer_ones() -> Non
 def test_delimiters_typed_as_backslash_sequences_mean_the_character(name: str, written: str, mark: str) -> None:
     cut = cut_by("naive", f"nine tins on{mark}top near it", name, delimiter=written, chunk_token_num=2)
     assert contents(cut) == ["nine tins on", "top near it"]
+
+
+@pytest.mark.promise("5.2-unescape")
+@pytest.mark.parametrize(
+    ("written", "mark"), [("`\\t`", "\t"), ("`\\n\\n`", "\n\n"), ("`\\r`", "\r"), ("`\\\\`", "\\")]
+)
+def test_so_they_do_where_only_quoted_ones_count(written: str, mark: str) -> None:
+    for name, kind in (("a.md", "text"), ("a.docx", "text"), ("a.html", "text"), ("a.txt", "plain")):
+        told = block(kind, f"nine tins on{mark}top near it")  # type: ignore[arg-type]
+        cut = cut_by("naive", [told], name, delimiter=written, chunk_token_num=2)
+        assert contents(cut) == ["nine tins on", "top near it"], name
 
 
 @pytest.mark.promise("5.3-soft-limit")
@@ -38,6 +54,13 @@ def test_a_chunk_ends_once_it_exceeds_the_limit_and_not_before() -> None:
 @pytest.mark.promise("5.3-short-sections-whole")
 def test_a_section_below_the_limit_is_not_split_at_delimiters() -> None:
     assert contents(cut_by("naive", "a!b!c", delimiter="!", chunk_token_num=10)) == ["a!b!c"]
+
+
+@pytest.mark.promise("5.3-long-piece-whole")
+def test_a_piece_longer_than_the_limit_stays_whole_and_blank_ones_are_dropped() -> None:
+    long = " ".join(["word"] * 400)
+    found = contents(cut_by("naive", f"one two\n{long}\n \n\n{long}!", chunk_token_num=5))
+    assert found == [f"one two\n{long}", f"{long}!"]
 
 
 @pytest.mark.promise("5.3-newline-between-pieces")
@@ -110,6 +133,11 @@ def test_html4excel_makes_tables_of_twelve_rows_under_the_same_head() -> None:
     assert [text.count("<tr>") for text in contents(cut)] == [13, 13, 7]
     for text in contents(cut):
         assert text.startswith("<table><caption>List</caption><tr><th>n</th><th>m</th></tr>")
+    joined = "".join(contents(cut))
+    assert re.findall("<td>([0-9]+)</td>", joined) == [str(number) for number in range(30)]
+
+
+CODE = ("py", "js", "java", "c", "cpp", "h", "php", "go", "ts", "sh", "cs", "kt", "sql")
 
 
 @pytest.mark.promise("5.4-code-and-text")
@@ -119,7 +147,7 @@ def test_source_code_is_split_at_lines_and_keeps_its_indentation_inside() -> Non
 
 
 @pytest.mark.promise("5.4-code-and-text")
-@pytest.mark.parametrize("name", ["a.txt", "a.py"])
+@pytest.mark.parametrize("name", ["a.txt", *(f"a.{suffix}" for suffix in CODE)])
 def test_parts_of_text_and_code_are_merged_until_the_size_is_passed(name: str) -> None:
     """A part is added while the chunk is not over its size, so the last one may reach beyond it."""
     words = "one two\nthree four\nfive six\nseven eight"
@@ -144,15 +172,51 @@ def test_markdown_is_cut_into_blocks_and_at_quoted_delimiters_only() -> None:
     assert contents(cut) == ["# T\nmany words here\n\nmore", " other text"]
 
 
+@pytest.mark.promise("5.4-md-blocks")
+def test_a_list_of_markdown_keeps_its_continuation_lines_and_a_paragraph_ends_at_the_next_block() -> None:
+    text = "one line\nthe same paragraph\n- item\n  goes on\n- next\n\n> said\n> more\n\n~~~\n# code\n~~~\nend"
+    assert contents(cut_by("naive", text, "a.md", chunk_token_num=1)) == [
+        "one line\nthe same paragraph",
+        "- item\n  goes on\n- next",
+        "> said\n> more",
+        "~~~\n# code\n~~~",
+        "end",
+    ]
+
+
+@pytest.mark.promise("5.4-md-tables")
+def test_a_table_of_markdown_is_an_html_chunk_of_its_own() -> None:
+    text = "# T\n\nbefore\n\n| a | b |\n|---|---|\n| 1 | 1 < 2 |\n\nafter"
+    cut = cut_by("naive", text, "a.md")
+    table = "<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>1 &lt; 2</td></tr></table>"
+    assert contents(cut) == ["# T\nbefore", table, "after"]
+    assert [chunk.doc_type for chunk in cut.chunks] == ["", "table", ""]
+    kept = "<table>\n<tr><td>as it is</td></tr>\n</table>"
+    assert contents(cut_by("naive", f"before\n\n{kept}\n\nafter", "a.md")) == ["before", kept, "after"]
+
+
+@pytest.mark.promise("5.4-html-cut")
+@pytest.mark.parametrize("level", range(1, 7))
+def test_headings_of_html_have_their_marks(level: int) -> None:
+    cut = cut_by("naive", f"<h{level}>Running</h{level}><p>Dogs.</p><style>p {{}}</style><!-- no -->", "a.htm")
+    assert contents(cut) == [f"{'#' * level} Running\nDogs."]
+
+
 @pytest.mark.promise("5.4-html-cut")
 def test_html_is_packed_within_the_limit_and_cut_as_it_was_written() -> None:
     told = "Dogs were running fast. " * 30
-    page = f"<h2>Running</h2><script>no()</script><p>{told}</p><table><tr><td>a</td></tr></table>"
+    table = "<table><tr><td>a</td><td>b</td></tr><tr><td>1</td><td>2</td></tr></table>"
+    page = f"<h2>Running</h2><script>no()</script><p>{told}</p>{table}"
     cut = cut_by("naive", page, "a.html", chunk_token_num=40)
     assert contents(cut)[0].startswith("## Running\nDogs were running fast.")
     assert max(map(words, contents(cut))) <= 40 + 40
     assert "no()" not in "".join(contents(cut))
     assert "".join(contents(cut)).count("Dogs were running fast.") == 30
+    assert len(cut.chunks) < 30 * 4 / 40 + 3
+    assert [chunk.doc_type for chunk in cut.chunks[-2:]] == ["", "table"]
+    rows = "".join(f"<tr><td>r{number}</td><td>of the table</td></tr>" for number in range(50))
+    cut = cut_by("naive", f"<p>before</p><table>{rows}</table><p>after</p>", "a.html", chunk_token_num=10)
+    assert [chunk.content.count("of the table") for chunk in cut.chunks] == [0, 50, 0]
 
 
 @pytest.mark.promise("5.4-json-cut")
@@ -165,6 +229,16 @@ def test_json_is_split_into_sub_objects_that_keep_their_path() -> None:
     assert [index for index, _ in found] == sorted((index for index, _ in found), key=int)
     assert {index: item["id"] for index, item in found if "id" in item} == {str(n): n for n in range(20)}
     assert "".join(contents(cut)).count('"price": 1.5') == 20
+    small = {"shop": {"prices": {f"p{n}": n for n in range(200)}}}
+    cut = cut_by("naive", [block("json", json.dumps({"a": 1} | small))], "a.json", chunk_token_num=100, count=letters)
+    assert contents(cut)[0].startswith('{"a": 1, "shop": {"prices": {"p0": 0, ')  # a part below 50 is not closed
+    cut = cut_by("naive", [block("json", json.dumps(small))], "a.json", chunk_token_num=100, count=letters)
+    parts = [line for text in contents(cut) for line in text.split("\n")]
+    assert all(50 <= len(line) < 200 for line in parts[:-1]), parts
+    assert len(parts) < 50
+    assert {key: n for part in parts for key, n in json.loads(part)["shop"]["prices"].items()} == small["shop"][
+        "prices"
+    ]
 
 
 @pytest.mark.promise("5.4-json-cut")
@@ -188,6 +262,23 @@ def test_positions_are_five_whole_numbers_in_reading_order() -> None:
         places = [position for chunk in cut.chunks for position in chunk.positions]
         assert all(len(position) == 5 for position in places)
         assert [(page, top) for page, _, _, top, _ in places] == sorted((page, top) for page, _, _, top, _ in places)
+        assert len(cut.chunks) == (4 if name == "a.pdf" else 3)
+
+
+@pytest.mark.promise("5.1-positions")
+def test_what_has_no_page_stands_behind_what_it_follows() -> None:
+    """Pages that a PDF links to, and files in it, have no page of theirs."""
+    told = (("one", 7), ("two", None), ("three", 9), ("# four", None), ("five", None))
+    blocks = [heading(text[2:], 1) if text.startswith("#") else block("text", text, page=page) for text, page in told]
+    cut = cut_by("naive", blocks, "a.pdf", chunk_token_num=1)
+    assert [(chunk.content, chunk.positions) for chunk in cut.chunks] == [
+        ("one", ((7, 0, 0, 0, 0),)),
+        ("two", ((7, 0, 0, 1, 1),)),
+        ("three", ((9, 0, 0, 2, 2),)),
+        ("# four\nfive", ((9, 0, 0, 3, 3),)),
+    ]
+    first = cut_by("naive", [block("text", "one"), block("text", "two", page=1)], "a.pdf", chunk_token_num=1)
+    assert [chunk.positions for chunk in first.chunks] == [((1, 0, 0, 0, 0),), ((1, 0, 0, 1, 1),)]
 
 
 @pytest.mark.promise("5.9-knowledge-graph")

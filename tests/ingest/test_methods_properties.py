@@ -91,6 +91,8 @@ def test_every_chunk_has_its_place_and_its_section(method: str, document: Parsed
     cut = cut_by(method, document, name)
     assert [chunk.ordinal for chunk in cut.chunks] == list(range(len(cut.chunks)))
     sections = sum(block.kind == "heading" for block in document.blocks) + 1
+    places = [(chunk.positions[0][0], chunk.positions[0][3]) for chunk in cut.chunks]
+    assert places == sorted(places)
     for chunk in cut.chunks:
         assert chunk.positions
         assert all(len(place) == 5 and all(isinstance(part, int) for part in place) for place in chunk.positions)

@@ -50,6 +50,7 @@ def test_text_is_split_at_tabs_or_commas_and_other_lines_go_on_with_the_answer()
     assert contents(cut_by("qa", tabs)) == ["Question: q, with comma\tAnswer: a1\ngoes on", "Question: q2\tAnswer: a2"]
     commas = "q1,a1\nno comma\nq2,a2\nx\ty"
     assert contents(cut_by("qa", commas)) == ["Question: q1\tAnswer: a1\nno comma", "Question: q2\tAnswer: a2\nx\ty"]
+    assert contents(cut_by("qa", "q1\ta1\nq2,a2")) == ["Question: q1\tAnswer: a1\nq2,a2"]  # as many of both
 
 
 @pytest.mark.promise("5.6-csv")
@@ -59,6 +60,17 @@ def test_csv_quoting_is_respected_and_odd_rows_go_on_with_the_answer() -> None:
     assert contents(cut_by("qa", "q1\ta, b\nq2\tc\n", "a.csv")) == [
         "Question: q1\tAnswer: a, b",
         "Question: q2\tAnswer: c",
+    ]
+    assert contents(cut_by("qa", "q1\ta, b\nq2\tc, d\n", "a.csv")) == [
+        "Question: q1\tAnswer: a, b",
+        "Question: q2\tAnswer: c, d",
+    ]
+    assert contents(cut_by("qa", "q1\ta1\nq2,a2\nq3,a3\nq4,a4\n", "a.csv")) == [
+        "Question: q1\tAnswer: a1\nq2,a2\nq3,a3\nq4,a4"
+    ]
+    assert contents(cut_by("qa", 'q1,"a1\tmore"\nq2,a2\n', "a.csv")) == [
+        "Question: q1\tAnswer: a1\tmore",
+        "Question: q2\tAnswer: a2",
     ]
 
 
@@ -72,6 +84,9 @@ def test_a_path_of_headings_asks_and_its_text_answers_as_html() -> None:
     assert "# no heading" in contents(cut)[1]
     assert "<td>1</td>" in contents(cut)[2]
     assert [chunk.searched for chunk in cut.chunks] == ["guide", "Install\nLinux", "Install\nMac"]
+    deep = "\n\n".join(f"{'#' * level} H{level}" for level in range(1, 7))
+    cut = cut_by("qa", f"{deep}\n\nso deep\n\n### Up\n\nagain", "guide.md")
+    assert [chunk.searched for chunk in cut.chunks] == ["H1\nH2\nH3\nH4\nH5\nH6", "H1\nH2\nUp"]
 
 
 @pytest.mark.promise("5.6-md")
@@ -155,6 +170,14 @@ def test_each_row_of_a_table_is_a_chunk_of_column_and_value() -> None:
     assert [chunk.positions for chunk in cut.chunks] == [((1, 0, 0, row, row),) for row in (2, 3, 4)]
 
 
+@pytest.mark.promise("5.7-dropped-columns")
+def test_columns_that_only_number_the_rows_are_dropped() -> None:
+    rows = (("id", "a", "_id", "index", "idx", "ids", "ID"), ("1", "x", "2", "3", "4", "5", "6"))
+    cut = cut_by("table", [sheet(*rows)], "a.xlsx")
+    assert contents(cut) == ["a:x; ids:5; ID:6"]
+    assert set(cut.field_map) == {"a_tks", "ids_long", "id_long"}
+
+
 @pytest.mark.promise("5.7-types", "5.7-typed-cells", "5.7-header-convention")
 def test_columns_have_the_type_of_most_values_and_cells_are_stored_typed() -> None:
     cut = cut_by("table", [sheet(*ROWS)], "a.xlsx")
@@ -196,12 +219,51 @@ def test_merged_header_rows_are_joined() -> None:
 
 
 @pytest.mark.promise("5.7-merged-headers")
+def test_up_to_five_header_rows_are_joined() -> None:
+    three = (
+        ("Name", "Sales", "", "", "", "Total"),
+        ("", "Old", "", "New", "", ""),
+        ("", "North", "South", "North", "South", ""),
+        ("Ann", "1", "2", "3", "4", "10"),
+    )
+    names = ["Name", "Sales-Old-North", "Sales-Old-South", "Sales-New-North", "Sales-New-South", "Total"]
+    values = ["Ann", "1", "2", "3", "4", "10"]
+    shown = "; ".join(f"{name}:{value}" for name, value in zip(names, values, strict=True))
+    assert contents(cut_by("table", [sheet(*three)], "a.xlsx")) == [shown]
+    filled = (
+        ("Name", "Sales", "Sales", "Sales", "Sales", "Total"),
+        ("Name", "Old", "Old", "New", "New", "Total"),
+        ("Name", "North", "South", "North", "South", "Total"),
+        ("Ann", "1", "2", "3", "4", "10"),
+    )
+    assert contents(cut_by("table", [sheet(*filled)], "a.xlsx")) == [shown]
+    five = (
+        ("A", "", "", "", ""),
+        ("B", "C", "", "", ""),
+        ("", "D", "E", "", ""),
+        ("", "", "F", "G", ""),
+        ("", "", "", "H", "I"),
+        ("v", "w", "x", "y", "z"),
+    )
+    assert contents(cut_by("table", [sheet(*five)], "a.xlsx")) == [
+        "A-B:v; A-C-D:w; A-C-E-F:x; A-C-E-G-H:y; A-C-E-G-I:z"
+    ]
+
+
+@pytest.mark.promise("5.7-merged-headers")
 def test_a_row_of_values_is_no_second_header() -> None:
     rows = (("Name", "", "City"), ("Ann", "x", "Rome"), ("Bob", "y", "Oslo"))
     assert contents(cut_by("table", [sheet(*rows)], "a.csv")) == [
         "Name:Ann; Column 2:x; City:Rome",
         "Name:Bob; Column 2:y; City:Oslo",
     ]
+    rows = (("Name", "Sales", ""), ("Ann", "x", "x"), ("Bob", "y", "y"))
+    assert contents(cut_by("table", [sheet(*rows)], "a.csv")) == [
+        "Name:Ann; Sales:x; Column 3:x",
+        "Name:Bob; Sales:y; Column 3:y",
+    ]
+    rows = (("Name", "Sales", ""), ("", "x", "x"), ("Bob", "y", "z"))
+    assert contents(cut_by("table", [sheet(*rows)], "a.csv"))[0] == "Sales:x; Column 3:x"
 
 
 @pytest.mark.promise("5.7-separator")

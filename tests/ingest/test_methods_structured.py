@@ -1,10 +1,15 @@
 """knowledge.md 5.5: book, laws, manual and paper."""
 
+import re
+
 import pytest
 
 from app.domain.documents import Block, ParseFailed
+from app.ingest.caps import ParseHints
 from app.ingest.methods.headings import Line, is_title, levels
 from app.ingest.methods.numerals import number_of
+from app.ingest.parsers import parse
+from tests.ingest.files import make_two_columns_pdf
 from tests.ingest.sources import block, contents, cut_by, heading, words
 
 FILLER = "some words of the text that go on"  # 8 words
@@ -21,8 +26,10 @@ def ranked(*texts: str) -> list[int | None] | None:
         (("第一编 总则", "第二章 人", "第三节 权", "第四条 一", "（一）甲", "x"), [0, 1, 2, 3, 4, None]),
         (("第1章 始", "2. Two", "2.1 Sub", "2.1.1 Deep", "2.1.1.1 Deeper", "x"), [0, 1, 2, 3, 4, None]),
         (("一、甲", "（二）乙", "(3) c", "(4) d", "x"), [2, 3, 4, 4, None]),
+        (("第一章 始", "第一节 甲", "一、乙", "（二）丙", "(3) d", "二、丁", "x"), [0, 1, 2, 3, 4, 2, None]),
         (("PART ONE", "Chapter II", "Section 3", "Article 4", "x"), [0, 1, 2, 3, None]),
-        (("# A", "## B", "###### F", "x"), [0, 1, 5, None]),
+        (("# A", "## B", "### C", "#### D", "##### E", "###### F", "x"), [0, 1, 2, 3, 4, 5, None]),
+        (("Chapter I", "1. One", "2. Two", "Chapter II", "3. Three"), [None, 1, 1, None, 1]),
     ],
 )
 def test_the_family_that_most_lines_belong_to_gives_the_levels(
@@ -46,10 +53,13 @@ def test_figures_and_dotted_leaders_are_no_headings(text: str) -> None:
         ("A short title", True),
         ("第三条 本法适用于境内。", True),
         ("one two three four five six seven eight nine ten eleven twelve thirteen", False),
+        ("one two three four five six seven eight nine ten eleven twelve", True),
         ("x" * 32, False),
         ("x" * 31, True),
         ("This, however, is a sentence", False),
         ("结束了。", False),
+        ("First; second", False),
+        ("Stop!", False),
     ],
 )
 def test_long_lines_and_sentences_are_no_titles(text: str, expected: bool) -> None:
@@ -68,12 +78,23 @@ def test_a_file_without_headings_has_no_levels() -> None:
 
 
 @pytest.mark.promise("5.5-toc")
-def test_the_table_of_contents_of_a_book_is_left_out() -> None:
-    text = (
-        f"My book\nContents\nChapter I Begin\nChapter II Go on\nChapter I Begin\n{FILLER}\nChapter II Go on\n{FILLER}"
-    )
-    joined = "\n".join(contents(cut_by("book", text)))
+@pytest.mark.parametrize("title", ["Contents", "Table of Contents", "目录", "目 次", "Acknowledgements", "致谢"])
+@pytest.mark.parametrize("method", ["book", "laws"])
+def test_the_table_of_contents_is_left_out(method: str, title: str) -> None:
+    text = f"My book\n{title}\nChapter I Begin\nChapter II Go on\nChapter I Begin\n{FILLER}\nChapter II Go on\n{FILLER}"
+    joined = "\n".join(contents(cut_by(method, text)))
     assert joined.split("\n") == ["My book", "Chapter I Begin", FILLER, "Chapter II Go on", FILLER]
+
+
+@pytest.mark.promise("5.5-toc")
+def test_a_table_of_contents_may_have_127_entries() -> None:
+    entries = "\n".join(f"Chapter {number} of it" for number in range(1, 200))
+    short, long = (
+        "\n".join(contents(cut_by("book", f"Contents\nalpha beta\n{entry}\nalpha beta\n{FILLER}")))
+        for entry in ("\n".join(entries.split("\n")[:126]), "\n".join(entries.split("\n")[:127]))
+    )
+    assert short == f"alpha beta\n{FILLER}"
+    assert long.startswith("Contents\nalpha beta\nChapter 1 of it\n")
 
 
 @pytest.mark.promise("5.5-toc")
@@ -99,6 +120,7 @@ def test_lines_of_a_book_stand_under_their_headings_in_packs_of_about_218_tokens
     found = contents(cut_by("book", text))
     assert [piece.split("\n")[:3] for piece in found[:2]] == [["PART ONE", "Chapter I", "Section 1"]] * 2
     assert all(words(piece) <= 218 + 20 for piece in found)
+    assert [words(piece) for piece in found[:-1]] == [186, 186, 188]  # one more line end and line exceed 218
     assert found[-1].endswith(f"Section 2\n{FILLER}\nChapter II\n{FILLER} last")
 
 
@@ -118,12 +140,14 @@ def test_without_numbering_lines_are_merged_at_256_tokens(method: str) -> None:
 
 
 @pytest.mark.promise("5.5-tables-separate")
-@pytest.mark.parametrize("method", ["book", "laws", "manual"])
+@pytest.mark.parametrize("method", ["book", "laws", "manual", "paper"])
 def test_tables_are_chunks_of_their_own(method: str) -> None:
     table = "| a | b |\n|---|---|\n| 1 | 2 |"
     blocks = [heading("One", 1), block("text", FILLER), block("table", table), heading("Two", 1), block("text", "end")]
     cut = cut_by(method, blocks, "a.pdf")
     assert [chunk.content for chunk in cut.chunks if chunk.doc_type == "table"] == [table]
+    rest = "\n".join(chunk.content for chunk in cut.chunks if chunk.doc_type != "table")
+    assert [rest.count(part) for part in ("# One", FILLER, "# Two", "end", "|")] == [1, 1, 1, 1, 0]
     assert [chunk.section_order for chunk in cut.chunks] == sorted(chunk.section_order or 0 for chunk in cut.chunks)
 
 
@@ -219,6 +243,35 @@ def test_an_abstract_may_begin_on_its_line() -> None:
     assert [chunk.content for chunk in cut.chunks if chunk.important_keywords] == ["Abstract—We fly."]
 
 
+@pytest.mark.promise("5.5-paper-abstract")
+def test_an_abstract_begins_on_one_of_the_first_32_lines() -> None:
+    for before, is_found in ((31, True), (32, False)):
+        filling = "\n".join(f"line {number} of it" for number in range(before))
+        cut = cut_by("paper", [block("text", f"{filling}\nAbstract\nWe fly.", page=1)], "a.pdf")
+        assert [chunk.content for chunk in cut.chunks if chunk.important_keywords] == ["Abstract\nWe fly."] * is_found
+
+
+@pytest.mark.promise("5.5-paper-sections")
+def test_a_section_of_a_paper_is_one_chunk_up_to_the_largest_there_is() -> None:
+    blocks = [
+        heading("Long", 1), *(block("text", FILLER) for _ in range(200)), heading("Endless", 1),
+        *(block("text", FILLER) for _ in range(300)), heading("Short", 1), block("text", FILLER),
+    ]  # fmt: skip
+    found = contents(cut_by("paper", blocks, "a.pdf", chunk_token_num=64))
+    assert [piece.count(FILLER) for piece in found] == [200, 227, 73, 1]
+    assert [piece.count("# ") for piece in found] == [1, 1, 0, 1]
+    blocks = [
+        each
+        for text, level in (("A", 2), ("a", 3), ("B", 2), ("C", 1))
+        for each in (heading(text, level), block("text", FILLER))
+    ]
+    assert contents(cut_by("paper", blocks, "a.pdf")) == [
+        f"## A\n{FILLER}\n### a\n{FILLER}",
+        f"## B\n{FILLER}",
+        f"# C\n{FILLER}",
+    ]
+
+
 @pytest.mark.promise("5.5-paper-sections")
 def test_the_rest_of_a_paper_is_merged_by_section() -> None:
     assert contents(cut_by("paper", PAPER, "bees.pdf")) == [
@@ -228,6 +281,14 @@ def test_the_rest_of_a_paper_is_merged_by_section() -> None:
         "## 1 Introduction\nBees are old.",
         "## 2 Results\nThey live.",
     ]
+
+
+@pytest.mark.promise("5.5-paper-columns")
+def test_a_page_of_two_columns_is_read_one_after_the_other() -> None:
+    document = parse(make_two_columns_pdf(), "bees.pdf", hints=ParseHints(method="paper"))
+    text = " ".join("\n".join(contents(cut_by("paper", document, "bees.pdf"))).split())
+    found = re.findall(r"(left|right) column goes on in its line (\d+) of", text)
+    assert found == [(column, str(row)) for column in ("left", "right") for row in range(30)]
 
 
 @pytest.mark.promise("5.5-paper-authors")
@@ -255,6 +316,6 @@ def test_methods_refuse_files_they_are_not_made_for(method: str, name: str, mess
 
 @pytest.mark.promise("5.5-inputs")
 @pytest.mark.parametrize("method", ["book", "laws"])
-@pytest.mark.parametrize("name", ["a.docx", "a.pdf", "a.txt", "a.html", "a.htm", "a.doc"])
+@pytest.mark.parametrize("name", ["a.docx", "a.pdf", "a.txt", "a.html", "a.htm", "a.doc", "a.md"])
 def test_books_and_laws_come_in_many_forms(method: str, name: str) -> None:
     assert contents(cut_by(method, [block("text", FILLER)], name)) == [FILLER]

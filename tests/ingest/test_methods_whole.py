@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.domain.documents import Attachment, ParsedDocument, ParseFailed, Picture
+from app.ingest.methods.attachments import with_attachments
 from app.ingest.methods.general import is_enough
 from app.ingest.methods.registry import check_file, hints_of, method_names, method_of, page_steps
 from app.ingest.parser_config import CutSettings, read_settings
@@ -70,6 +71,7 @@ def test_more_than_32_words_or_characters_need_no_description() -> None:
     assert not is_enough("word " * 32, is_english=True)
     assert is_enough("字" * 33, is_english=False)
     assert not is_enough("字 " * 32, is_english=False)
+    assert not is_enough("x" * 200, is_english=True)
 
 
 @pytest.mark.promise("5.5-audio")
@@ -110,7 +112,21 @@ def test_files_inside_office_files_are_cut_too(name: str) -> None:
     assert "# list.csv\na：1; b：2" in contents(cut_by("naive", MAIL, name))
 
 
-@pytest.mark.promise("2.8-task-pages")
+@pytest.mark.promise("5.4-embedded-cut")
+def test_files_inside_those_files_are_left_out_with_a_note() -> None:
+    outer = ParsedDocument(attachments=(Attachment(name="inner.eml", document=MAIL),))
+    read = with_attachments(outer)
+    assert [each.text for each in read.blocks] == [
+        "inner.eml", "From: ann@example.org\nSubject: Plan", "See the files.",
+    ]  # fmt: skip
+    assert read.notes == ("inner.eml holds files itself; they were left out.",)
+    assert [chunk.content for chunk in cut_by("naive", outer, "a.docx").chunks] == [
+        "# inner.eml\nFrom: ann@example.org\nSubject: Plan\nSee the files."
+    ]
+    assert contents(cut_by("qa", outer, "a.docx")) == []
+
+
+@pytest.mark.promise("2.8-task-pages", "5.9-knowledge-graph")
 @pytest.mark.parametrize(
     ("method", "config", "pages", "steps"),
     [
@@ -119,6 +135,11 @@ def test_files_inside_office_files_are_cut_too(name: str) -> None:
         ("one", {}, 30, [(1, 31)]),
         ("knowledge_graph", {}, 30, [(1, 31)]),
         ("naive", {"layout_recognize": "Plain Text"}, 30, [(1, 31)]),
+        ("naive", {"layout_recognize": "deepdoc"}, 13, [(1, 13), (13, 14)]),
+        ("naive", {"toc_extraction": True, "task_page_size": 5}, 30, [(1, 31)]),
+        ("naive", {"toc_extraction": False}, 30, [(1, 13), (13, 25), (25, 31)]),
+        ("paper", {"task_page_size": 20}, 30, [(1, 21), (21, 31)]),
+        ("one", {"task_page_size": 20}, 30, [(1, 31)]),
         ("naive", {"task_page_size": 20}, 30, [(1, 21), (21, 31)]),
         ("naive", {"pages": [[2, 3], [10, 99]], "task_page_size": 15}, 30, [(2, 4), (10, 25), (25, 31)]),
     ],

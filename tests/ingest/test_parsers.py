@@ -14,6 +14,7 @@ from tests.ingest.files import (
     make_scanned_pdf,
     make_zip,
 )
+from tests.ingest.office_files import make_eml, make_xlsx
 
 MARKDOWN = """---
 title: "The Manual"
@@ -131,14 +132,24 @@ def test_pdf_headings_are_found_by_their_size() -> None:
         ("Chapter 1 of the guide", 1),
         ("Details about part 1", 2),
     ]
+    for number in (1, 2):
+        text = " ".join(" ".join(b.text.split()) for b in document.blocks if b.kind == "text" and b.page == number)
+        assert text.count("Refunds are paid within thirty days of purchase. Keep the receipt, please.") == 14
+        assert f"Part{number - 1}." in text
     assert {block.page for block in document.blocks} == {1, 2}
 
 
 @pytest.mark.promise("5.4-pdf-layout")
 def test_pdf_tables_are_tables() -> None:
-    tables = [block for block in parse(make_pdf(chapters=1, has_table=True), "t.pdf").blocks if block.kind == "table"]
-    assert len(tables) == 1
-    assert "Madrid" in tables[0].text
+    document = parse(make_pdf(chapters=2, has_table=True), "t.pdf")
+    tables = [block for block in document.blocks if block.kind == "table"]
+    rows = [["Country", "Capital", "Population"], ["France", "Paris", "68 million"], ["Spain", "Madrid", "48 million"]]
+    assert [table.page for table in tables] == [1, 2]
+    for table in tables:
+        lines = [line for line in table.text.splitlines() if "---" not in line]
+        assert [[cell.strip() for cell in line.strip("|").split("|")] for line in lines] == rows
+    texts = [block for block in document.blocks if block.kind == "text"]
+    assert "Madrid" not in "".join(block.text for block in texts), "a table is told once"
 
 
 def test_pdf_bookmarks_are_the_outline() -> None:
@@ -185,10 +196,25 @@ def test_caps_are_parameters() -> None:
     many = make_zip({f"part{number}": b"x" for number in range(30)})
     with pytest.raises(ParseFailed, match="30 parts"):
         parse(many, "a.docx", ParseCaps(archive=ArchiveCaps(entries=20)))
-    with pytest.raises(ParseFailed, match=r"File size exceeds\( <= 1Mb \)"):
-        parse(b"x" * 2_000_000, "a.txt", ParseCaps(size_bytes=1_000_000 + 48_576))
+    small = ParseCaps(size_bytes=1024**2)
+    with pytest.raises(ParseFailed, match=r"^File size exceeds\( <= 1Mb \)$"):
+        parse(b"x" * (1024**2 + 1), "a.txt", small)
+    assert len(parse(b"x" * 1024**2, "a.txt", small).markdown) == 1024**2
+    assert ParseCaps().size_bytes == 128 * 1024**2
+    with pytest.raises(ParseFailed, match=r"^File size exceeds\( <= 128Mb \)$"):
+        parse(b"x" * (128 * 1024**2 + 1), "a.txt")
     with pytest.raises(ParseFailed, match="3 pages; at most 2"):
         parse(make_pdf(chapters=3), "a.pdf", ParseCaps(pages=2))
+    rows = [["a", "b"], ["c", "d"]]
+    for name, data in (("a.csv", b"a,b\nc,d\n"), ("a.xlsx", make_xlsx({"S": rows}))):
+        assert [block.rows for block in parse(data, name, ParseCaps(cells=4)).blocks] == [(("a", "b"), ("c", "d"))]
+        with pytest.raises(ParseFailed, match="has more than 3 cells"):
+            parse(data, name, ParseCaps(cells=3))
+    with pytest.raises(ParseFailed, match="would unpack to 0 MiB, which looks like an archive bomb"):
+        parse(make_docx(), "a.docx", ParseCaps(archive=ArchiveCaps(unpacked_bytes=1000)))
+    mail = parse(make_eml(), "m.eml", ParseCaps(attachments=1))
+    assert [one.name for one in mail.attachments] == ["täble.csv"]
+    assert mail.notes == ("2 more attachments were not read; at most 1 are.",)
 
 
 @pytest.mark.parametrize("filename", ["a.txt", "a.md", "a.html", "a.pdf", "a.docx"])
@@ -212,8 +238,26 @@ def test_nul_and_lone_surrogates_do_not_get_through() -> None:
     text.encode()
 
 
-def test_cyrillic_text_in_an_old_encoding_is_read() -> None:
-    assert kinds(parse("Привет, мир".encode("cp1251"), "a.txt")) == [("plain", "Привет, мир")]
+@pytest.mark.promise("5.4-plain")
+@pytest.mark.parametrize(
+    ("text", "encodings"),
+    [
+        ("Привет, мир", "cp1251 utf-16 utf-8-sig"),
+        ("Возврат денег в течение тридцати дней. Пожалуйста, сохраните чек.", "koi8-r cp1251"),
+        ("Zażółć gęślą jaźń, powiedział król.", "cp1250 utf-16-be"),
+        ("料金は三十日以内に返金されます。領収書を保管してください。", "cp932 euc-jp utf-8"),
+        ("退款将在三十天内支付，请妥善保管您的收据。", "gb18030 utf-32"),
+        ("退款將在三十天內支付，請妥善保管您的收據。", "big5"),
+        ("환불은 삼십 일 이내에 지급됩니다. 영수증을 보관하십시오.", "euc-kr"),
+    ],
+)
+def test_text_in_old_encodings_is_read(text: str, encodings: str) -> None:
+    for encoding in encodings.split():
+        assert kinds(parse(text.encode(encoding), "a.txt")) == [("plain", text)], encoding
+        late = "plain words\n" * 200 + text  # nothing of it in the first kibibyte
+        if not encoding.startswith("utf"):
+            assert kinds(parse(late.encode(encoding), "a.txt")) == [("plain", late)], encoding
+            assert parse((late * 60).encode(encoding), "a.py").blocks[0].text == late * 60
 
 
 def test_a_document_without_headings_is_one_section_named_as_the_file() -> None:

@@ -17,7 +17,7 @@ from app.ingest.caps import OcrCaps, ParseCaps, ParseHints, PictureCaps
 from app.ingest.parsers import parse
 from app.ingest.sandbox import SandboxLimits, parse_in_child
 from tests.ingest.files import make_pdf
-from tests.ingest.office_files import make_odt, make_png, make_pptx, make_rich_docx
+from tests.ingest.office_files import make_epub, make_odp, make_odt, make_png, make_pptx, make_rich_docx
 
 WORDS = "Refunds within thirty days"
 
@@ -64,13 +64,15 @@ def image(kind: str, **options: object) -> bytes:
 @pytest.mark.parametrize(
     ("suffix", "kind"),
     [("png", "PNG"), ("jpg", "JPEG"), ("jpeg", "JPEG"), ("gif", "GIF"), ("tif", "TIFF"), ("webp", "WEBP"),
-     ("avif", "AVIF"), ("ico", "ICO"), ("pcx", "PCX"), ("tga", "TGA"), ("apng", "PNG")],
+     ("avif", "AVIF"), ("ico", "ICO"), ("icon", "ICO"), ("pcx", "PCX"), ("tga", "TGA"), ("apng", "PNG")],
 )  # fmt: skip
 def test_images_are_kept_with_a_thumbnail(no_ocr: None, suffix: str, kind: str) -> None:
     document = parse(image(kind), f"a.{suffix}")
     assert [(block.kind, block.picture) for block in document.blocks] == [("image", 0)]
     assert document.pictures[0].data.startswith(b"\x89PNG")
     assert (document.thumbnail or b"").startswith(b"\x89PNG")
+    held = Image.open(io.BytesIO(document.pictures[0].data))
+    assert Image.open(io.BytesIO(document.thumbnail or b"")).size == held.size
 
 
 def test_pictures_are_made_smaller_and_lose_what_their_makers_left(no_ocr: None) -> None:
@@ -79,8 +81,10 @@ def test_pictures_are_made_smaller_and_lose_what_their_makers_left(no_ocr: None)
     exif[0x0112] = 6  # lying on its side
     file = io.BytesIO()
     Image.effect_noise((4000, 1000), 50).convert("RGB").save(file, "JPEG", exif=exif)
-    (picture,) = parse(file.getvalue(), "a.jpg", ParseCaps(pictures=PictureCaps(side_px=800))).pictures
+    document = parse(file.getvalue(), "a.jpg", ParseCaps(pictures=PictureCaps(side_px=800)))
+    (picture,) = document.pictures
     assert Image.open(io.BytesIO(picture.data)).size == (200, 800)
+    assert Image.open(io.BytesIO(document.thumbnail or b"")).size == (64, 256)
     assert b"secret" not in picture.data
 
 
@@ -111,11 +115,13 @@ def test_what_the_program_reads_is_the_text(monkeypatch: pytest.MonkeyPatch, tmp
 @pytest.mark.promise("issue3-ocr", "issue3-limits")
 def test_ocr_stops_at_its_caps_and_says_what_was_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stand_in(monkeypatch, tmp_path, "cat >/dev/null; echo read")
+    left = "look scanned and were not read: the time or number of pages for OCR was used up."
     document = parse(scanned("1", "2", "3"), "a.pdf", ParseCaps(ocr=OcrCaps(pages=1)))
     assert texts(document) == [(1, "read")]
-    assert document.notes == (
-        "Pages 2, 3 look scanned and were not read: the time or number of pages for OCR was used up.",
-    )
+    assert document.notes == (f"Pages 2, 3 {left}",)
+    late = parse(scanned("1", "2", ""), "a.pdf", ParseCaps(ocr=OcrCaps(total_s=0.0)))
+    assert texts(late) == [(3, "A page with words on it.")]
+    assert late.notes == (f"Pages 1, 2 {left}",)
 
 
 @pytest.mark.promise("issue3-ocr", "issue3-limits")
@@ -230,7 +236,10 @@ def test_pages_are_drawn_when_asked_for(no_ocr: None) -> None:
     ]
     assert [picture.media_type for picture in document.pictures] == ["image/jpeg"] * 2
     assert (document.thumbnail or b"").startswith(b"\x89PNG")
-    assert parse(make_pdf(chapters=1), "a.pdf").pictures == ()
+    plain = parse(make_pdf(chapters=1), "a.pdf")
+    assert plain.pictures == ()
+    assert max(Image.open(io.BytesIO(plain.thumbnail or b"")).size) == 256
+    assert parse(make_pdf(chapters=1), "a.pdf", None, ParseHints(layout="Plain Text")).thumbnail == plain.thumbnail
 
 
 @pytest.mark.promise("issue3-limits", "5.4-pdf-layout")
@@ -242,11 +251,22 @@ def test_a_pdf_whose_layout_takes_too_long_gives_its_text_layer() -> None:
     assert len({block.page for block in document.blocks}) == 1500
 
 
+def illustrated_epub(picture: bytes) -> bytes:
+    """A book with the picture in both chapters."""
+    return make_epub([(title, "See:</p><img src='i.png'/><p>So.") for title in ("Start", "End")], picture)
+
+
 @pytest.mark.promise("issue3-ocr-inside")
 @pytest.mark.parametrize(
     ("name", "make"),
-    [("a.docx", make_rich_docx), ("a.pptx", make_pptx), ("a.odt", make_odt)],
-    ids=["docx", "pptx", "odt"],
+    [
+        ("a.docx", make_rich_docx),
+        ("a.pptx", make_pptx),
+        ("a.odt", make_odt),
+        ("a.odp", make_odp),
+        ("a.epub", illustrated_epub),
+    ],
+    ids=["docx", "pptx", "odt", "odp", "epub"],
 )
 def test_pictures_inside_documents_are_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, make: Callable[[bytes], bytes]
@@ -257,6 +277,27 @@ def test_pictures_inside_documents_are_read(
     assert sum(WORDS in block.text for block in document.blocks) >= 1, document.blocks
     assert (tmp_path / "asked").read_text().count("once") == len(document.pictures) == 1
     assert not any(WORDS in block.text for block in parse(data, name, None, ParseHints(ocr=False)).blocks)
+
+
+def test_pictures_of_a_book_stand_behind_what_they_are_in() -> None:
+    inline = "One <img src='i.png' alt='A map'/> two.</p><ul><li>item <img src='../OPS/i.png#top'/></li></ul>"
+    drawn = "<p><svg><image xlink:href='i.png'/></svg><img src='gone.png' alt='lost'/><img src='data:x' alt='too'/>"
+    document = parse(
+        make_epub([("Start", inline + drawn)], make_png("x", (400, 120))), "a.epub", None, ParseHints(ocr=False)
+    )
+    assert [(block.kind, block.text, block.picture) for block in document.blocks] == [
+        ("heading", "Start", None),
+        ("text", "One two.", None),
+        ("image", "A map", 0),
+        ("list", "- item", None),
+        ("image", "", 0),
+        ("text", "lost too", None),
+        ("image", "", 0),
+    ]
+    assert len(document.pictures) == 1
+    damaged = parse(make_epub([("Start", inline)], b"no picture"), "a.epub")
+    assert [block.kind for block in damaged.blocks] == ["heading", "text", "list"]
+    assert "1 pictures are damaged" in damaged.notes[0]
 
 
 @pytest.mark.promise("issue3-ocr-inside")

@@ -22,6 +22,14 @@ def test_groups_that_are_apart_are_found() -> None:
     assert sorted(map(sorted, found)) == [list(range(12)), list(range(12, 32)), list(range(32, 40))]
 
 
+@pytest.mark.promise("5.11-clusters-by-bic")
+@pytest.mark.parametrize(("spread", "components"), [(0.05, 3), (0.1, 4), (0.15, 1)])
+def test_the_number_of_components_is_that_of_the_lowest_bic(spread: float, components: int) -> None:
+    points = reduced(blobs([12, 20, 8], spread=spread))
+    lowest = min(range(1, 13), key=lambda count: fit(points, count, seed=0).bic)
+    assert len(best_mixture(points, most=12, seed=0).weights) == lowest == components
+
+
 @pytest.mark.promise("5.11-seed")
 def test_the_same_vectors_and_seed_give_the_same_clusters() -> None:
     vectors = np.random.default_rng(3).normal(size=(80, 384))

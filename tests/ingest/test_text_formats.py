@@ -1,3 +1,5 @@
+from email.message import EmailMessage
+
 import pytest
 
 from app.domain.documents import Block, ParsedDocument
@@ -110,6 +112,22 @@ def test_mail_has_headers_one_body_and_attachments() -> None:
 
 
 @pytest.mark.promise("5.5-email-read")
+def test_files_of_a_mail_in_a_mail_are_not_read() -> None:
+    inner, outer = EmailMessage(), EmailMessage()
+    inner["Subject"] = "Inner"
+    inner.set_content("Inner text.")
+    inner.add_attachment(b"a;b\n", maintype="text", subtype="csv", filename="deep.csv")
+    outer["Subject"] = "Outer"
+    outer.set_content("Outer text.")
+    outer.add_attachment(inner)
+    [attached] = parse(outer.as_bytes(), "m.eml").attachments
+
+    assert kinds(attached.document) == [("text", "Subject: Inner"), ("plain", "Inner text.")]
+    assert attached.document.attachments == ()
+    assert attached.document.notes == ("Files inside Inner.eml were not read: deep.csv.",)
+
+
+@pytest.mark.promise("5.5-email-read")
 def test_a_body_that_is_only_html_is_read_as_a_page() -> None:
     mail = b"Subject: x\nContent-Type: text/html; charset=iso-8859-1\n\n<h1>Gr\xfc\xdfe</h1><script>no</script><p>Hi"
     assert kinds(parse(mail, "m.eml")) == [("text", "Subject: x"), ("heading", "Grüße"), ("text", "Hi")]
@@ -142,8 +160,15 @@ def test_source_code_is_running_text(suffix: str) -> None:
 
 @pytest.mark.promise("5.4-html")
 def test_pages_lose_scripts_styles_and_comments_and_keep_tables_whole() -> None:
-    page = b"""<html><head><style>p{}</style></head><body><nav>Menu</nav><!-- hidden --><h3>Fees</h3><p>Text.</p>
-    <script>alert(1)</script><table><tr><th>Way</th><th>Fee</th></tr><tr><td>Post</td><td>3</td></tr></table></body>"""
-    document = parse(page, "a.htm")
-    assert [(block.kind, block.level) for block in document.blocks] == [("heading", 3), ("text", 0), ("table", 0)]
-    assert document.blocks[2].text == "| Way | Fee |\n| --- | --- |\n| Post | 3 |"
+    headings = "".join(f"<h{level}>Part {level}</h{level}>" for level in range(1, 7))
+    page = f"""<html><head><style>p{{}}</style></head><body><nav>Menu</nav>{headings}<p>Te<!-- hidden -->xt.</p>
+    <script>alert(1)</script><table><tr><th>Way</th><th>Fee</th></tr><tr><td>Post<style>td{{}}</style></td><td>3</td>
+    </tr></table><p>After<script>alert(2)</script> it.</p></body>"""
+    for suffix in ("htm", "html"):
+        document = parse(page.encode(), f"a.{suffix}")
+        assert [(block.kind, block.level, block.text) for block in document.blocks] == [
+            *[("heading", level, f"Part {level}") for level in range(1, 7)],
+            ("text", 0, "Text."),
+            ("table", 0, "| Way | Fee |\n| --- | --- |\n| Post | 3 |"),
+            ("text", 0, "After it."),
+        ]

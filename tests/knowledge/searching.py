@@ -1,15 +1,20 @@
 """The conformance fixture of searches, and models that help with them."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from httpx import ASGITransport, AsyncClient
 
 from app.domain.models import ModelText
+from app.domain.retrieval import SearchRequest
 from app.llm.catalogue import ModelCatalogue
 from app.llm.entries import ModelEntry
 from app.llm.scripted import ScriptedChatModel
 from app.retrieval.service import Retriever
+from repositories.statements import Driver, Statement
+from routers.middleware import RequestContext
 from tests.chats.world import Api
 from tests.knowledge.world import ENTRIES, World, add_chunk, make_dataset, parsed
 
@@ -56,6 +61,37 @@ def helped_with(world: World, model: Any) -> None:
     world.app.state.retriever = Retriever(world.database, catalogue)
 
 
+def noted(world: World, monkeypatch: pytest.MonkeyPatch) -> list[SearchRequest]:
+    """Keep what the retriever is asked for, in its order."""
+    retriever: Retriever = world.app.state.retriever
+    asked: list[SearchRequest] = []
+    search = retriever.search
+
+    async def noting(tenant_id: Any, request: SearchRequest, **more: Any) -> Any:
+        asked.append(request)
+        return await search(tenant_id, request, **more)
+
+    monkeypatch.setattr(retriever, "search", noting)
+    return asked
+
+
+@contextmanager
+def explained() -> Generator[list[str]]:
+    """Record the plan of each statement that reads rows meanwhile, straight from the driver."""
+    plans: list[str] = []
+    read = Driver.all
+
+    async def explain(driver: Driver, statement: Statement, values: dict[str, Any]) -> Any:
+        told = Statement("")
+        told.sql, told._names = f"EXPLAIN {statement.sql}", statement._names
+        plans.append("\n".join(row[0] for row in await read(driver, told, values)))
+        return await read(driver, statement, values)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Driver, "all", explain)
+        yield plans
+
+
 def contents(found: Any) -> list[str]:
     """The texts that were found, best first."""
     return [chunk["content"] for chunk in found["chunks"]]
@@ -65,6 +101,14 @@ async def purposes(world: World, api: Api) -> list[tuple[str, str]]:
     """What the ledger says of searches: purpose and kind of each model call."""
     rows: Sequence[Any] = await world.rows(api, "SELECT purpose, kind FROM usage_ledger ORDER BY id")
     return [(row.purpose, row.kind) for row in rows if row.purpose != "ingest"]
+
+
+@pytest.fixture
+async def as_22(world: World, api: Api) -> AsyncIterator[Api]:
+    """The same caller under compat=0.22."""
+    app: Any = RequestContext(world.app, is_compat22=True)
+    async with AsyncClient(transport=ASGITransport(app=app), base_url="http://parley") as client:
+        yield Api(client, api.tenant_id, api.key)
 
 
 @pytest.fixture

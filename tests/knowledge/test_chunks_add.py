@@ -1,6 +1,8 @@
 """Chunks added through the API (knowledge.md 3.1, 0.5, 5.1)."""
 
 import re
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -9,6 +11,7 @@ import xxhash
 
 from app.domain.errors import UpstreamFailed
 from app.ingest.embedding import blend
+from app.llm.tokens import ApproximateTokenCounter
 from tests.chats.world import Api, invalid, missing
 from tests.knowledge.world import World, assert_exact_counters, make_dataset, parsed, shown, upload
 
@@ -36,9 +39,12 @@ async def test_an_added_chunk_is_told_as_it_was_stored(api: Api, path: str) -> N
     dataset_id, document_id = ids(path)
     sent = {"content": "who are you", "important_keywords": ["a", "a"], "questions": [" who? ", " "], "odd": 1}
 
+    before = time.time()
     answer = await api.raw("POST", path, json=sent)
+    after = time.time()
     chunk = answer.json()["data"]["chunk"]
 
+    assert answer.json() == {"code": 0, "data": {"chunk": chunk}}
     assert chunk == {
         "id": xxhash.xxh64(("who are you" + document_id).encode()).hexdigest(),
         "content": "who are you",
@@ -51,6 +57,12 @@ async def test_an_added_chunk_is_told_as_it_was_stored(api: Api, path: str) -> N
     }
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", chunk["create_time"])
     assert isinstance(chunk["create_timestamp"], float)
+    assert before <= chunk["create_timestamp"] <= after
+    told = datetime.strptime(chunk["create_time"], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    assert told.timestamp() == int(chunk["create_timestamp"])
+    stored = await api.ok("GET", f"{path}/{chunk['id']}")
+    for name in ("content", "important_keywords", "questions"):
+        assert stored[name] == chunk[name]
 
 
 @pytest.mark.promise("3.1-same-text-twice", "3.1-counters")
@@ -62,8 +74,10 @@ async def test_the_same_text_twice_counts_twice_and_is_listed_once(world: World,
     twice = await shown(api, dataset_id, document_id)
 
     assert first["chunk"]["id"] == second["chunk"]["id"]
+    assert first["chunk"]["create_timestamp"] < second["chunk"]["create_timestamp"]
     assert (once["chunk_count"], twice["chunk_count"]) == (1, 2)
-    assert twice["token_count"] == 2 * once["token_count"] > 0
+    assert once["token_count"] == ApproximateTokenCounter().count("chunk test")
+    assert twice["token_count"] == 2 * once["token_count"]
     listed = await api.ok("GET", path)
     assert listed["total"] == 1
     [chunk] = listed["chunks"]
@@ -130,10 +144,11 @@ async def test_adding_the_text_of_a_parsed_chunk_keeps_its_place(world: World, a
         ({"content": 7}, "`content` should be a string"),
         ({"content": "x", "important_keywords": "a"}, "`important_keywords` is required to be a list"),
         ({"content": "x", "important_keywords": None}, "`important_keywords` is required to be a list"),
-        ({"content": "x", "important_keywords": [1]}, "`important_keywords` must be a list of strings"),
+        ({"content": "x", "important_keywords": ["a", 1]}, "`important_keywords` must be a list of strings"),
         ({"content": "x", "questions": "a"}, "`questions` is required to be a list"),
-        ({"content": "x", "questions": [1]}, "`questions` must be a list of strings"),
-        ({"content": "x", "tag_kwd": [1]}, "`tag_kwd` must be a list of strings"),
+        ({"content": "x", "questions": None}, "`questions` is required to be a list"),
+        ({"content": "x", "questions": ["a", 1]}, "`questions` must be a list of strings"),
+        ({"content": "x", "tag_kwd": ["a", 1]}, "`tag_kwd` must be a list of strings"),
         ({"content": "x", "tag_feas": {"a": "b"}}, "`tag_feas` must be an object of tags and their weights"),
         ({"content": "a\x00b"}, "Text must not contain NUL characters"),
     ],
@@ -144,6 +159,32 @@ async def test_wrong_fields_are_refused_and_nothing_is_stored(
     assert await api.refusal("POST", path, json=sent) == invalid(message)
     assert await world.rows(api, "SELECT 1 FROM chunks") == []
     assert world.embedding.calls == []
+
+
+@pytest.mark.promise("0.7-wrong-types-are-refusals", "3.1-content", "3.4-switch-refusals")
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/json"}])
+async def test_a_body_that_is_no_object_is_refused(world: World, api: Api, path: str, headers: dict[str, str]) -> None:
+    for method in ("POST", "PATCH"):
+        for content in (b"", b"null", b"[]", b"{", b"7", b'"x"', b"\xff"):
+            answer = await api.raw(method, path, content=content, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (400, 102), (method, content)
+            assert (answer.json()["data"], bool(answer.json()["message"])) == (None, True)
+    assert await world.rows(api, "SELECT 1 FROM chunks") == []
+
+
+@pytest.mark.promise("0.4-media-type-ignored")
+async def test_the_media_type_of_a_body_does_not_matter(api: Api, path: str) -> None:
+    for number, kind in enumerate(("text/plain", "application/x-www-form-urlencoded", "application/octet-stream")):
+        headers = {"Content-Type": kind}
+        added = await api.ok("POST", path, content=b'{"content": "old %d"}' % number, headers=headers)
+        chunk_id = added["chunk"]["id"]
+        await api.ok("PUT", f"{path}/{chunk_id}", content=b'{"content": "new"}', headers=headers)
+        switched = b'{"chunk_ids": ["%s"], "available": false}' % chunk_id.encode()
+        assert await api.ok("PATCH", path, content=switched, headers=headers) is True
+        stored = await api.ok("GET", f"{path}/{chunk_id}")
+        assert (stored["content"], stored["available"]) == ("new", False)
+        await api.ok("DELETE", path, content=b'{"chunk_ids": ["%s"]}' % chunk_id.encode(), headers=headers)
+        assert (await api.ok("GET", path))["total"] == 0
 
 
 @pytest.mark.promise("3.1-access")
@@ -158,6 +199,12 @@ async def test_the_dataset_is_looked_for_first_and_then_the_document(api: Api, r
     assert await rival.refusal("POST", path, json={"content": "x"}) == missing(
         f"You don't own the dataset {dataset_id}."
     )
+    for caller in (api, rival):
+        other = path.replace(dataset_id, (await make_dataset(caller))["id"])
+        assert await caller.refusal("POST", other, json={"content": "x"}) == missing(
+            f"You don't own the document {document_id}."
+        )
+    assert (await api.ok("GET", path))["total"] == 0
 
 
 @pytest.mark.promise("3.1-tags")
@@ -180,17 +227,26 @@ async def test_a_search_finds_what_was_added_and_not_what_was_deleted(api: Api, 
     asked["question"] = "submarine"
     [hit] = (await api.ok("POST", "/retrieval", json=asked))["chunks"]
     assert hit["content"] == "a submarine under the town"
+    asked["question"] = "zeppelin"
+    assert (await api.ok("POST", "/retrieval", json=asked | {"vector_similarity_weight": 0}))["chunks"] == []
+    asked["question"] = "submarine"
     await api.ok("PATCH", path, json={"chunk_ids": [chunk["id"]], "available": False})
-    assert (await api.raw("POST", "/retrieval", json=asked)).json()["data"]["chunks"] == []
+    assert (await api.ok("POST", "/retrieval", json=asked))["chunks"] == []
+    await api.ok("PATCH", path, json={"chunk_ids": [chunk["id"]], "available": True})
+    assert len((await api.ok("POST", "/retrieval", json=asked))["chunks"]) == 1
+    await api.ok("POST", path, json={"content": "a tram through the town"})
+    await api.ok("DELETE", path, json={"chunk_ids": [chunk["id"]]})
+    assert (await api.ok("POST", "/retrieval", json=asked))["chunks"] == []
 
 
 @pytest.mark.promise("3.1-ledger")
 async def test_the_ledger_tells_of_the_model_call(world: World, api: Api, path: str) -> None:
     await api.ok("POST", path, json={"content": "one two three"})
+    [key] = await world.rows(api, "SELECT id FROM api_keys")
     [row] = await world.rows(api, "SELECT kind, purpose, model, prompt_tokens, api_key_id FROM usage_ledger")
     assert (row.kind, row.purpose, row.model) == ("embedding", "ingest", "scripted-embedding")
     assert row.prompt_tokens > 3
-    assert row.api_key_id
+    assert row.api_key_id == key.id
 
 
 @pytest.mark.promise("3.1-no-transaction-while-a-model-is-asked")
@@ -214,6 +270,28 @@ async def test_a_model_that_fails_leaves_nothing_behind(world: World, api: Api, 
     assert await api.refusal("POST", path, json={"content": "x"}) == (500, 500, "The model is away.")
     assert await world.rows(api, "SELECT 1 FROM chunks") == []
     await assert_exact_counters(world, api)
+
+    world.embedding.fails_with = None
+    chunk = (await api.ok("POST", path, json={"content": "x"}))["chunk"]
+    before = await api.ok("GET", f"{path}/{chunk['id']}")
+    world.embedding.fails_with = UpstreamFailed("The model is away.")
+    sent = {"content": "y", "important_keywords": ["k"], "available": False}
+    assert await api.refusal("PUT", f"{path}/{chunk['id']}", json=sent) == (500, 500, "The model is away.")
+    assert await api.ok("GET", f"{path}/{chunk['id']}") == before
+    await assert_exact_counters(world, api)
+
+
+@pytest.mark.promise("5.1-truncated-input")
+async def test_a_chunk_that_no_model_takes_in_whole_is_cut_for_its_vector_only(
+    world: World, api: Api, path: str
+) -> None:
+    tokens, content = ApproximateTokenCounter(), "long words " * 5000
+    chunk = (await api.ok("POST", path, json={"content": content}))["chunk"]
+    await api.ok("PUT", f"{path}/{chunk['id']}", json={"content": content + "!"})
+    assert (await api.ok("GET", f"{path}/{chunk['id']}"))["content"] == content + "!"
+    seen = [text for texts in world.embedding.calls for text in texts if "long words" in text]
+    assert len(seen) == 2
+    assert all(7000 < tokens.count(text) <= 8182 for text in seen)
 
 
 @pytest.mark.promise("3.1-concurrent")
@@ -241,4 +319,6 @@ async def test_table_tags_are_kept_but_not_searched(api: Api, path: str) -> None
 @pytest.mark.parametrize("content", ["日本語の文章です。", "Ünïcödé 🚢 text", "‮right to left", "x" * 100_000])
 async def test_any_text_is_taken(api: Api, path: str, content: str) -> None:
     chunk = (await api.ok("POST", path, json={"content": content, "questions": [content[:50]]}))["chunk"]
-    assert (await api.ok("GET", f"{path}/{chunk['id']}"))["content"] == content
+    stored = await api.ok("GET", f"{path}/{chunk['id']}")
+    assert (chunk["content"], stored["content"]) == (content, content)
+    assert chunk["questions"] == stored["questions"] == [content[:50]]

@@ -126,8 +126,10 @@ async def test_adding_and_deleting_touch_document_and_dataset(api: Api) -> None:
     before = await shown(api, dataset_id, document_id)
     await api.ok("POST", path, json={"content": "x"})
     added = await shown(api, dataset_id, document_id)
+    dataset = await api.ok("GET", f"/datasets/{dataset_id}")
     await api.ok("DELETE", path, json={})
     deleted = await shown(api, dataset_id, document_id)
 
     assert before["update_time"] < added["update_time"] < deleted["update_time"]
+    assert dataset["update_time"] >= added["update_time"]
     assert (await api.ok("GET", f"/datasets/{dataset_id}"))["update_time"] >= deleted["update_time"]

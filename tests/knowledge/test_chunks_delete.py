@@ -55,9 +55,10 @@ async def test_known_chunks_go_though_others_are_unknown(world: World, api: Api,
 
 @pytest.mark.promise("3.4-duplicates")
 async def test_an_id_twice_is_told_of(api: Api, paths: tuple[str, str]) -> None:
-    first, second, _ = await listed(api, paths[0])
-    done = await api.ok("DELETE", paths[0], json={"chunk_ids": [first, second, first]})
-    assert done == {"success_count": 2, "errors": [f"Duplicate chunk ids: {first}"]}
+    first, second, third = await listed(api, paths[0])
+    done = await api.ok("DELETE", paths[0], json={"chunk_ids": [second, first, second, first, second]})
+    assert done == {"success_count": 2, "errors": [f"Duplicate chunk ids: {second}", f"Duplicate chunk ids: {first}"]}
+    assert await listed(api, paths[0]) == [third]
 
 
 @pytest.mark.promise("3.4-all-of-this-document")
@@ -75,13 +76,15 @@ async def test_without_ids_all_chunks_of_this_document_go_and_no_others(
 @pytest.mark.promise("3.4-nothing-by-accident")
 async def test_a_lost_body_or_a_refusal_deletes_nothing(world: World, api: Api, paths: tuple[str, str]) -> None:
     for content in (b"", b"[]", b"{", b"null", b'"x"'):
-        answer = await api.raw("DELETE", paths[0], content=content)
-        assert (answer.status_code, answer.json()["code"]) == (400, 102), content
+        for headers in ({}, {"Content-Type": "application/json"}):
+            answer = await api.raw("DELETE", paths[0], content=content, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (400, 102), (content, headers)
     for ids in ("x", {"a": 1}, [1], [None], 7):
         assert await api.refusal("DELETE", paths[0], json={"chunk_ids": ids}) == invalid(
             "`chunk_ids` should be a list of strings"
         )
-    assert await api.ok("DELETE", paths[0], json={"delete_all": False}) is None
+    for none in ({"delete_all": False}, {"chunk_ids": [], "delete_all": False}, {"chunk_ids": None, "delete_all": 0}):
+        assert await api.ok("DELETE", paths[0], json=none) is None
     assert len(await listed(api, paths[0])) == 3
     await assert_exact_counters(world, api)
 
@@ -93,9 +96,13 @@ async def test_what_is_not_there_is_missing(api: Api, rival: Api, paths: tuple[s
     assert await api.refusal("DELETE", elsewhere, json={}) == missing("You don't own the dataset nope.")
     elsewhere = paths[0].replace(document_id, "nope")
     assert await api.refusal("DELETE", elsewhere, json={}) == missing("Can't find the document with ID nope!")
-    assert (await rival.refusal("DELETE", paths[0], json={}))[0] == 404
-    own = (await make_dataset(rival))["id"]
-    assert (await rival.refusal("DELETE", paths[0].replace(dataset_id, own), json={}))[0] == 404
+    unknown = f"/datasets/nope/documents/{document_id}x/chunks"
+    assert await api.refusal("DELETE", unknown, json={}) == missing("You don't own the dataset nope.")
+    assert await rival.refusal("DELETE", paths[0], json={}) == missing(f"You don't own the dataset {dataset_id}.")
+    for caller in (api, rival):
+        other = paths[0].replace(dataset_id, (await make_dataset(caller))["id"])
+        refusal = missing(f"Can't find the document with ID {document_id}!")
+        assert await caller.refusal("DELETE", other, json={}) == refusal
     assert len(await listed(api, paths[0])) == 3
 
 
@@ -123,9 +130,11 @@ async def test_chunks_are_switched_together(world: World, api: Api, paths: tuple
 
     off = (await api.ok("GET", paths[0], params={"available": "false"}))["chunks"]
     assert {chunk["id"] for chunk in off} == {first, second}
-    await api.ok("PATCH", paths[0], json={"chunk_ids": [first], "available_int": 1})
+    on_again = {"available_int": 1} if "available_int" in sent else {"available": True}
+    await api.ok("PATCH", paths[0], json={"chunk_ids": [first], **on_again})
     on = (await api.ok("GET", paths[0], params={"available": "true"}))["chunks"]
     assert {chunk["id"] for chunk in on} == {first, third}
+    assert (await api.ok("GET", paths[1], params={"available": "true"}))["total"] == 3
     await assert_exact_counters(world, api)
 
 
@@ -134,6 +143,7 @@ async def test_chunks_are_switched_together(world: World, api: Api, paths: tuple
     ("sent", "message"),
     [
         ({}, "`chunk_ids` is required."),
+        ({"chunk_ids": None, "available": True}, "`chunk_ids` is required."),
         ({"chunk_ids": [], "available": True}, "`chunk_ids` is required."),
         ({"chunk_ids": ["x"]}, "`available_int` or `available` is required."),
         ({"chunk_ids": ["x"], "available": None}, "`available_int` or `available` is required."),

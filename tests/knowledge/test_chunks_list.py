@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.chats.world import Api, missing
-from tests.knowledge.world import World, make_dataset, parsed
+from tests.chats.world import Api, invalid, missing
+from tests.knowledge.world import World, make_dataset, parsed, shown, upload
 
 FIXTURE = b"This is the content of a test TXT file."
 
@@ -38,7 +38,9 @@ async def test_a_list_tells_the_total_the_chunks_and_the_document(api: Api, path
     found = await api.ok("GET", path)
 
     assert set(found) == {"total", "chunks", "doc"}
+    assert (found["total"], len(found["chunks"])) == (5, 5)
     assert (found["doc"]["id"], found["doc"]["run"], found["doc"]["chunk_count"]) == (document_id, "DONE", 5)
+    assert found["doc"] | {"title": None} == await shown(api, dataset_id, document_id)
     first = found["chunks"][0]
     assert first == {
         "id": first["id"],
@@ -57,7 +59,7 @@ async def test_a_list_tells_the_total_the_chunks_and_the_document(api: Api, path
     }
 
 
-@pytest.mark.promise("3.2-order")
+@pytest.mark.promise("3.2-order", "3.2-positions")
 async def test_parsed_chunks_come_in_reading_order_and_added_ones_last_newest_first(world: World, api: Api) -> None:
     dataset = await make_dataset(api)
     text = b"# One\n\nfirst text\n\n# Two\n\nsecond text\n\n# Three\n\nthird text\n"
@@ -66,30 +68,39 @@ async def test_parsed_chunks_come_in_reading_order_and_added_ones_last_newest_fi
     for number in range(2):
         await api.ok("POST", path, json={"content": f"added {number}"})
 
-    listed = await contents(api, path)
-    assert [each.split()[-2] for each in listed[:3]] == ["first", "second", "third"]
-    assert listed[3:] == ["added 1", "added 0"]
+    chunks = (await api.ok("GET", path))["chunks"]
+    assert [chunk["content"].split()[-2] for chunk in chunks] == ["first", "second", "third", "added", "added"]
+    assert [chunk["content"] for chunk in chunks[3:]] == ["added 1", "added 0"]
+    assert [chunk["positions"] for chunk in chunks] == [[[1, 0, 0, 0, 0]], [[2, 1, 1, 1, 1]], [[3, 2, 2, 2, 2]], [], []]
+
+    places = ([10, 0, 0, 1, 1], [2, 8, 8, 9, 9], [2, 0, 0, 10, 10], None, [2, 0, 0, 9, 9])
+    for chunk, place in zip(chunks, places, strict=True):
+        if place is not None:
+            await api.ok("PUT", f"{path}/{chunk['id']}", json={"positions": [place, [1, 1, 1, 1, 1]]})
+    moved = [each.split()[-2:] for each in await contents(api, path)]
+    assert moved == [["added", "0"], ["second", "text"], ["third", "text"], ["first", "text"], ["added", "1"]]
 
 
 @pytest.mark.promise("3.2-paging")
-@pytest.mark.parametrize(
-    ("params", "count"),
-    [
-        ({}, 5),
-        ({"page": 2, "page_size": 2}, 2),
-        ({"page": 3, "page_size": 2}, 1),
-        ({"page": 4, "page_size": 2}, 0),
-        ({"page": 0, "page_size": 2}, 2),
-        ({"page": -1, "page_size": 2}, 2),
-        ({"page": "x", "page_size": 2}, 2),
-        ({"page_size": 0}, 5),
-        ({"page_size": "x"}, 5),
-        ({"page": 10**30, "page_size": 10**30}, 0),
-    ],
-)
-async def test_pages(api: Api, path: str, params: Any, count: int) -> None:
-    found = await api.ok("GET", path, params=params)
-    assert (found["total"], len(found["chunks"])) == (5, count)
+async def test_pages(api: Api, path: str) -> None:
+    everything = (await api.ok("GET", path, params={"page_size": 100}))["chunks"]
+    asked: list[tuple[dict[str, Any], int, int]] = [
+        ({}, 0, 5),
+        ({"page": 1, "page_size": 2}, 0, 2),
+        ({"page": 2, "page_size": 2}, 2, 4),
+        ({"page": 3, "page_size": 2}, 4, 5),
+        ({"page": 4, "page_size": 2}, 5, 5),
+        ({"page": 0, "page_size": 2}, 0, 2),
+        ({"page": -1, "page_size": 2}, 0, 2),
+        ({"page": "x", "page_size": 2}, 0, 2),
+        ({"page_size": 0}, 0, 5),
+        ({"page": 10**30, "page_size": 10**30}, 5, 5),
+    ]
+    for params, start, end in asked:
+        found = await api.ok("GET", path, params=params)
+        assert (found["total"], found["chunks"]) == (5, everything[start:end]), params
+        words = await api.ok("GET", path, params={"keywords": "test", **params})
+        assert (words["total"], len(words["chunks"])) == (5, end - start), params
 
 
 @pytest.mark.promise("3.2-paging")
@@ -98,6 +109,7 @@ async def test_a_page_size_of_zero_is_ten_and_the_default_thirty(api: Api, path:
         await api.ok("POST", path, json={"content": f"more {number}"})
     assert len(await contents(api, path, page_size=0)) == 10
     assert len(await contents(api, path)) == 30
+    assert len(await contents(api, path, page_size="x")) == 30
     first, second = await contents(api, path, page_size=20), await contents(api, path, page=2, page_size=20)
     assert len(set(first + second)) == 35
 
@@ -120,12 +132,17 @@ async def test_the_best_hit_stands_first(api: Api, path: str) -> None:
 
 @pytest.mark.promise("3.2-id", "3.2-get-one")
 async def test_one_chunk_by_its_id(api: Api, path: str) -> None:
-    _, _, dataset_id, _, _, _ = path.split("/")
+    _, _, dataset_id, _, document_id, _ = path.split("/")
     [wanted, *_] = (await api.ok("GET", path))["chunks"]
 
     found = await api.ok("GET", path, params={"id": wanted["id"], "keywords": "unknown"})
     assert (found["total"], found["chunks"]) == (1, [wanted])
     assert await api.ok("GET", f"{path}/{wanted['id']}") == wanted
+    [document] = await upload(api, dataset_id, ("other.txt", b"x"))
+    elsewhere = path.replace(document_id, document["id"])
+    not_there = missing(f"Chunk not found: {dataset_id}/{wanted['id']}")
+    assert await api.refusal("GET", elsewhere, params={"id": wanted["id"]}) == not_there
+    assert await api.refusal("GET", f"{elsewhere}/{wanted['id']}") == not_there
     unknown = missing(f"Chunk not found: {dataset_id}/nope")
     assert await api.refusal("GET", path, params={"id": "nope"}) == unknown
     assert await api.refusal("GET", f"{path}/nope") == unknown
@@ -148,22 +165,27 @@ async def test_a_list_of_ids(api: Api, path: str) -> None:
     ids = [chunk["id"] for chunk in (await api.ok("GET", path))["chunks"]]
     found = await api.ok("GET", path, params={"chunk_ids": f"{ids[3]}, {ids[1]},nope,"})
     assert (found["total"], [chunk["id"] for chunk in found["chunks"]]) == (2, [ids[1], ids[3]])
-    assert (await api.refusal("GET", path, params={"chunk_ids": ",".join(["x"] * 101)}))[:2] == (400, 102)
+    most = ",".join([*["x"] * 99, ids[2]])
+    assert [chunk["id"] for chunk in (await api.ok("GET", path, params={"chunk_ids": most}))["chunks"]] == [ids[2]]
+    assert await api.refusal("GET", path, params={"chunk_ids": f"{most},x"}) == invalid(
+        "`chunk_ids` may name at most 100 chunks."
+    )
 
 
 @pytest.mark.promise("3.2-access")
 async def test_other_documents_and_tenants_are_missing(api: Api, rival: Api, path: str) -> None:
     _, _, dataset_id, _, document_id, _ = path.split("/")
-    other = (await make_dataset(rival))["id"]
     [chunk, *_] = (await api.ok("GET", path))["chunks"]
 
-    for end in ("", f"/{chunk['id']}"):
+    for end in ("", f"/{chunk['id']}", f"?id={chunk['id']}"):
         assert await rival.refusal("GET", path + end) == missing(f"You don't own the dataset {dataset_id}.")
-        swapped = path.replace(dataset_id, other)
-        assert await rival.refusal("GET", swapped + end) == missing(f"You don't own the document {document_id}.")
+        for caller in (api, rival):
+            swapped = path.replace(dataset_id, (await make_dataset(caller))["id"])
+            assert await caller.refusal("GET", swapped + end) == missing(f"You don't own the document {document_id}.")
 
 
 @pytest.mark.promise("3.2-ignored")
 async def test_unknown_parameters_are_ignored(api: Api, path: str) -> None:
-    assert (await api.ok("GET", path, params={"odd": "\x00", "keywords": "。"}))["chunks"] == []
+    found = await api.ok("GET", path, params={"odd": "\x00", "keywords": "。"})
+    assert (found["total"], found["chunks"]) == (0, [])
     assert (await api.ok("GET", path, params={"odd": "1"}))["total"] == 5

@@ -1,18 +1,21 @@
 """Datasets deleted: all they held goes, large ones in the background, seen by nobody meanwhile (knowledge.md 1.7)."""
 
+import uuid
 from typing import Any
 
 import anyio
 import pytest
 
-from app.domain.ids import DatasetId
+from app.domain.ids import DatasetId, new_id
 from app.ingest import deleting, job_kinds
 from app.ingest.sweeping import Sweeper
 from app.services import dataset_deletion
 from repositories.dataset_removal import DatasetRemoval
-from tests.chats.world import Api
-from tests.knowledge.world import World, make_dataset, parsed, upload
+from tests.chats.world import Api, invalid, missing
+from tests.knowledge.files_world import link, put
+from tests.knowledge.world import World, assert_exact_counters, make_dataset, parsed, upload
 
+V4 = "0123456789ab4def8123456789abcdef"
 TABLES = ("datasets", "documents", "sections", "chunks", "stray_blobs", "file_links")
 
 
@@ -50,6 +53,79 @@ async def add_chunks(world: World, api: Api, document_id: str, count: int) -> No
             id=document_id,
             count=count,
         )
+
+
+@pytest.mark.promise("1.7-cascade")
+async def test_deleting_takes_everything_along(world: World, api: Api) -> None:
+    """knowledge.md 1.7: documents, chunks, jobs, blobs, links of files; other datasets and the files stay."""
+    gone, kept = await make_dataset(api), await make_dataset(api)
+    [stays] = await parsed(world, api, kept["id"], ("k.txt", b"# Title\n\nwords"))
+    await parsed(world, api, gone["id"], ("a.txt", b"# Title\n\nwords"))
+    [queued, claimed] = await upload(api, gone["id"], ("b.txt", b"words"), ("c.txt", b"words"))
+    for document in (claimed, queued):
+        await api.ok("POST", f"/datasets/{gone['id']}/chunks", json={"document_ids": [document["id"]]})
+    async with world.database.dispatch() as dispatch:
+        job = await dispatch.jobs.claim(owner="w", kinds=["parse"], lease_s=30)
+    assert job is not None
+    assert job.subject_id == claimed["id"]
+    [file] = await put(api, ("f.txt", b"of the tree"))
+    await link(api, [file["id"]], gone["id"], kept["id"])
+    rows = await world.rows(api, "SELECT blob_key FROM documents WHERE dataset_id = :id", id=gone["id"])
+
+    assert await api.ok("DELETE", "/datasets", json={"ids": [gone["id"].upper()]}) == {"success_count": 1}
+
+    for table, count in (("documents", 2), ("chunks", 1), ("sections", 1), ("file_links", 1), ("files", 1)):
+        assert len(await world.rows(api, f"SELECT 1 FROM {table}")) == count, table  # noqa: S608
+    states = await world.rows(api, "SELECT state FROM jobs ORDER BY created_at")
+    assert [row.state for row in states] == ["done", "done", "cancelled", "cancelled"]
+    assert len(rows) == 4
+    for row in rows:
+        with pytest.raises(Exception, match="gone"):
+            await world.blobs.get(row.blob_key)
+    for path, content in ((f"/datasets/{kept['id']}/documents/{stays['id']}", b"# Title\n\nwords"),
+                          (f"/file/get/{file['id']}", b"of the tree")):  # fmt: skip
+        assert (await api.raw("GET", path)).content == content
+    [shown] = await api.ok("GET", "/datasets")
+    assert (shown["id"], shown["document_count"], shown["chunk_count"]) == (kept["id"], 2, 1)
+    await assert_exact_counters(world, api)
+
+
+@pytest.mark.promise(
+    "1.7-all-or-nothing", "1.7-null-is-all", "1.7-empty-is-none", "1.7-duplicates", "1.7-ids-required", "1.7-delete-all"
+)
+async def test_deleting_is_all_or_nothing(api: Api, rival: Api) -> None:
+    """knowledge.md 1.7."""
+    made, other = await make_dataset(api), await make_dataset(api)
+    foreign, unknown = (await make_dataset(rival))["id"], new_id()
+
+    async def refused(*ids: str) -> tuple[int, int, str]:
+        return await api.refusal("DELETE", "/datasets", json={"ids": list(ids)})
+
+    lacks = f"User '{api.tenant_id}' lacks permission for datasets:"
+    assert await refused(made["id"], foreign) == missing(f"{lacks} '{foreign}'")
+    assert await refused(unknown, made["id"], foreign) == missing(f"{lacks} '{unknown}, {foreign}'")
+    assert await refused(made["id"], V4) == invalid(f"Field: <ids.1> - Message: <Invalid UUID1 format> - Value: <{V4}>")
+    dashed = str(uuid.UUID(other["id"]))
+    status, code, message = await refused(made["id"], dashed, made["id"].upper(), other["id"])
+    assert (status, code) == (400, 102)
+    assert message.startswith(f"Field: <ids> - Message: <Duplicate ids: '{made['id']}, {other['id']}'> - Value: <")
+    assert await api.refusal("DELETE", "/datasets", json={}) == invalid(
+        "Field: <ids> - Message: <Field required> - Value: <{}>"
+    )
+    assert await api.ok("DELETE", "/datasets", json={"ids": []}) == {"success_count": 0}
+    for nothing in ({"ids": None, "delete_all": False}, {"ids": [], "delete_all": False}, {"delete_all": False}):
+        assert await api.ok("DELETE", "/datasets", json=nothing) == {"success_count": 0}
+    assert len(await api.ok("GET", "/datasets")) == 2
+    assert await api.ok("DELETE", "/datasets", json={"ids": None}) == {"success_count": 2}
+    assert await api.ok("GET", "/datasets") == []
+    again, stays = await make_dataset(api), await make_dataset(api)
+    assert await api.ok("DELETE", "/datasets", json={"ids": [again["id"]], "delete_all": True}) == {"success_count": 1}
+    assert await api.ok("GET", "/datasets") == [stays]
+    await make_dataset(api)
+    assert await api.ok("DELETE", "/datasets", json={"delete_all": True}) == {"success_count": 2}
+    await make_dataset(api)
+    assert await api.ok("DELETE", "/datasets", json={"ids": None, "delete_all": True}) == {"success_count": 1}
+    assert [each["id"] for each in await rival.ok("GET", "/datasets")] == [foreign]
 
 
 @pytest.mark.promise("1.7-background", "1.7-hidden-at-once", "1.7-progress", "1.7-complete")
@@ -99,17 +175,19 @@ async def test_a_large_dataset_is_gone_at_once_and_emptied_by_a_job(world: World
 
 
 @pytest.mark.usefixtures("everything_is_large")
-@pytest.mark.promise("1.7-background-resumes")
+@pytest.mark.promise("1.7-background-resumes", "1.7-progress")
 async def test_a_deletion_that_was_cut_off_goes_on(world: World, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     made = await make_dataset(api)
     await parsed(world, api, made["id"], ("a.txt", b"words"), ("b.txt", b"more words"))
-    await api.ok("DELETE", "/datasets", json={"ids": [made["id"]]})
-    fails = [True]
+    done = await api.ok("DELETE", "/datasets", json={"ids": [made["id"]]})
+    path = f"/jobs/{done['jobs'][0]['id']}"
+    fails, seen = [True], list[Any]()
     drop = deleting._drop_documents
 
     async def flaky(removal: DatasetRemoval, dataset_id: DatasetId) -> int:
         if fails:
             fails.pop()
+            seen.append(await api.ok("GET", path))
             raise ConnectionError("the database went away")
         return await drop(removal, dataset_id)
 
@@ -121,6 +199,10 @@ async def test_a_deletion_that_was_cut_off_goes_on(world: World, api: Api, monke
 
     [job] = await world.rows(api, "SELECT state, attempts FROM jobs WHERE kind = 'delete_dataset'")
     assert (job.state, job.attempts) == ("done", 2)
+    [halfway] = seen
+    assert (halfway["state"], halfway["progress"]) == ("running", pytest.approx(0.8))
+    assert "2 of 2 chunks deleted." in halfway["progress_msg"]
+    assert "Dataset deleted with 2 documents and 0 chunks." in (await api.ok("GET", path))["progress_msg"]
     assert await counts(world, api) == dict.fromkeys(TABLES, 0)
 
 

@@ -1,14 +1,16 @@
 """Datasets: create, list, change, delete; the wall; odd input (knowledge.md 1)."""
 
+from datetime import UTC, datetime
+from email.utils import formatdate
 from typing import Any
 
 import anyio
 import pytest
 
 from app.domain.datasets import free_names
-from app.domain.principals import Scope
+from app.domain.ids import new_id
 from tests.chats.world import Api, invalid, missing
-from tests.knowledge.world import DEFAULT_MODEL, World, assert_exact_counters, make_dataset, parsed, upload
+from tests.knowledge.world import DEFAULT_MODEL, World, make_dataset, parsed, upload
 
 V4 = "0123456789ab4def8123456789abcdef"
 
@@ -17,28 +19,38 @@ def field(name: str, message: str, value: Any) -> tuple[int, int, str]:
     return invalid(f"Field: <{name}> - Message: <{message}> - Value: <{value}>")
 
 
-@pytest.mark.promise("1.8-object", "1.1-defaults", "1.9-one-dataset")
+def assert_times(told: dict[str, Any]) -> None:
+    """Both are milliseconds since the epoch, of late, and each has its date beside it, in UTC."""
+    now_ms = datetime.now(UTC).timestamp() * 1000
+    assert now_ms - 60_000 < told["create_time"] <= told["update_time"] <= now_ms + 1000
+    for name in ("create", "update"):
+        assert type(told[f"{name}_time"]) is int
+        assert told[f"{name}_date"] == formatdate(told[f"{name}_time"] // 1000, usegmt=True)
+
+
+@pytest.mark.promise("1.8-object", "1.1-defaults", "1.9-one-dataset", "0.5-times")
 async def test_a_new_dataset_has_every_field_of_the_contract(api: Api) -> None:
-    """knowledge.md 1.8, defaults of 1.1 and 1.3."""
+    """knowledge.md 1.8, defaults of 1.1; those of 1.3 are in test_dataset_configs.py."""
     made = await api.ok("POST", "/datasets", json={"name": "  handbook\u3000"})
 
-    assert set(made) == {
-        "id", "tenant_id", "created_by", "name", "avatar", "description", "language", "permission", "status",
-        "embedding_model", "chunk_method", "pipeline_id", "parser_config", "pagerank", "document_count",
-        "chunk_count", "token_num", "similarity_threshold", "vector_similarity_weight", "graphrag_task_id",
-        "graphrag_task_finish_at", "raptor_task_id", "raptor_task_finish_at", "mindmap_task_id",
-        "mindmap_task_finish_at", "create_time", "create_date", "update_time", "update_date",
-    }  # fmt: skip
-    assert made["name"] == "handbook"
-    assert made["embedding_model"] == DEFAULT_MODEL
+    assert len(made["id"]) == 32
     assert made["parser_config"]["chunk_token_num"] == 512
-    assert (made["avatar"], made["description"], made["permission"], made["chunk_method"]) == (
-        None,
-        None,
-        "me",
-        "naive",
-    )
-    assert await api.ok("GET", f"/datasets/{made['id']}") == {**made, "size": 0, "connectors": []}
+    assert_times(made)
+    assert made == {
+        "id": made["id"], "tenant_id": api.tenant_id, "created_by": api.tenant_id, "name": "handbook", "avatar": None,
+        "description": None, "language": "English", "permission": "me", "status": "1",
+        "embedding_model": DEFAULT_MODEL, "chunk_method": "naive", "pipeline_id": None,
+        "parser_config": made["parser_config"], "pagerank": 0, "document_count": 0, "chunk_count": 0, "token_num": 0,
+        "similarity_threshold": 0.2, "vector_similarity_weight": 0.3,
+        **{f"{kind}_task_{what}": None for kind in ("graphrag", "raptor", "mindmap") for what in ("id", "finish_at")},
+        **{name: made[name] for name in ("create_time", "create_date", "update_time", "update_date")},
+    }  # fmt: skip
+    path = f"/datasets/{made['id']}"
+    assert await api.ok("GET", path) == {**made, "size": 0, "connectors": []}
+    await upload(api, made["id"], ("a.txt", b"12345"), ("b.txt", b"67"))
+    shown = await api.ok("GET", path)
+    assert (shown["size"], shown["document_count"]) == (7, 2)
+    assert set(shown) == {*made, "size", "connectors"}
 
 
 @pytest.mark.promise("1.4-suffix")
@@ -49,6 +61,7 @@ async def test_a_taken_name_is_counted_on(api: Api) -> None:
     assert names == ["Kit", "kit(1)", "KIT(2)", "a.b", "A(1).B"]
     assert free_names("x(3).txt")[:2] == ["x(3).txt", "x(4).txt"]
     assert free_names(".env")[1] == ".env(1)"
+    assert len(free_names("x")) == 1001
 
 
 @pytest.mark.promise("1.4-concurrent")
@@ -121,7 +134,8 @@ async def test_a_hundred_datasets_of_one_name_can_be_made_at_once(api: Api) -> N
         ({"name": "a\x00"}, invalid("Text must not contain NUL characters")),
     ],
 )
-@pytest.mark.promise("1.2-enum-texts", "1.1-availability")
+@pytest.mark.promise("1.2-enum-texts", "1.2-texts", "1.1-availability", "1.1-avatar-checks", "1.1-embedding-checks")
+@pytest.mark.promise("1.1-name", "1.1-permission", "1.1-chunk-method", "1.1-extra")
 async def test_odd_fields_are_told_in_the_contracts_words(
     api: Api, sent: dict[str, Any], refusal: tuple[int, int, str]
 ) -> None:
@@ -138,26 +152,20 @@ async def test_odd_fields_are_told_in_the_contracts_words(
         ('"a"', "application/json", "Invalid request payload: expected object, got str"),
         ("7", "application/json", "Invalid request payload: expected object, got int"),
         ("{}", "text/plain", "Unsupported content type: Expected application/json, got text/plain"),
+        ("1.5", "application/json", "Invalid request payload: expected object, got float"),
+        ("true", "application/json", "Invalid request payload: expected object, got bool"),
+        ("{}", None, "Unsupported content type: Expected application/json, got None"),
         ('{"name": "\\ud800"}', "application/json", None),
     ],
 )
 @pytest.mark.promise("0.4-strict-bodies")
-async def test_broken_bodies_are_refused(api: Api, content: str, kind: str, message: str | None) -> None:
+async def test_broken_bodies_are_refused(api: Api, content: str, kind: str | None, message: str | None) -> None:
     """knowledge.md 0.4, conversations.md 1.2."""
-    status, code, told = await api.refusal("POST", "/datasets", content=content, headers={"Content-Type": kind})
-
-    assert (status, code) == (400, 102)
-    assert message is None or told == message
-
-
-@pytest.mark.promise("1.3-merge-on-create")
-async def test_a_sent_config_is_merged_over_the_defaults(api: Api) -> None:
-    """knowledge.md 1.3: schema defaults fill in once something was sent."""
-    made = await make_dataset(api, parser_config={"chunk_token_num": 64})
-
-    assert made["parser_config"]["chunk_token_num"] == 64
-    assert made["parser_config"]["topn_tags"] == 1
-    assert made["parser_config"]["raptor"]["use_raptor"] is False
+    headers = {"Content-Type": kind} if kind is not None else {}
+    for method, path in (("POST", "/datasets"), ("PUT", f"/datasets/{new_id()}"), ("DELETE", "/datasets")):
+        status, code, told = await api.refusal(method, path, content=content, headers=headers)
+        assert (status, code) == (400, 102), path
+        assert message is None or told == message
 
 
 @pytest.mark.promise("1.6-paging", "1.6-anded")
@@ -168,11 +176,18 @@ async def test_lists_are_paged_ordered_and_filtered(api: Api) -> None:
 
     assert [each["name"] for each in answer["data"]] == ["d2", "d1"]
     assert answer["total_datasets"] == 3
+    assert await api.ok("GET", "/datasets", params={"page_size": 2, "page": 2}) == [made[0]]
     assert await api.ok("GET", "/datasets", params={"page": 10**30}) == []
     oldest = await api.ok("GET", "/datasets", params={"desc": "no", "page_size": 1})
     assert oldest == [made[0]]
+    made[1] = await api.ok("PUT", f"/datasets/{made[1]['id']}", json={"description": "changed last"})
+    for orderby, names in (("update_time", ["d1", "d2", "d0"]), ("create_time", ["d2", "d1", "d0"])):
+        ordered = await api.ok("GET", "/datasets", params={"orderby": orderby})
+        assert [each["name"] for each in ordered] == names
     assert await api.ok("GET", "/datasets", params={"name": "D1"}) == [made[1]]
-    assert await api.ok("GET", "/datasets", params={"name": "d1", "id": made[0]["id"]}) == []
+    assert await api.ok("GET", "/datasets", params={"name": "d1", "id": made[1]["id"]}) == [made[1]]
+    none = (await api.raw("GET", "/datasets", params={"name": "d1", "id": made[0]["id"]})).json()
+    assert none == {"code": 0, "data": [], "total_datasets": 0}
 
 
 @pytest.mark.parametrize(
@@ -183,8 +198,17 @@ async def test_lists_are_paged_ordered_and_filtered(api: Api) -> None:
             {"page": "x"},
             field("page", "Input should be a valid integer, unable to parse string as an integer", "x"),
         ),
+        ({"page_size": 0}, field("page_size", "Input should be greater than or equal to 1", 0)),
+        (
+            {"page_size": "1.5"},
+            field("page_size", "Input should be a valid integer, unable to parse string as an integer", "1.5"),
+        ),
         ({"desc": "x"}, field("desc", "Input should be a valid boolean, unable to interpret input", "x")),
         ({"orderby": "name"}, field("orderby", "Input should be 'create_time' or 'update_time'", "name")),
+        (
+            {"orderby": "Create_time"},
+            field("orderby", "Input should be 'create_time' or 'update_time'", "Create_time"),
+        ),
         ({"id": ""}, field("id", "Invalid UUID1 format", "")),
         ({"id": V4}, field("id", "Invalid UUID1 format", V4)),
         ({"other": "1"}, field("other", "Extra inputs are not permitted", "1")),
@@ -212,23 +236,29 @@ async def test_lists_cost_the_same_however_many_there_are(world: World, api: Api
     assert len(one) == len(many) <= 4
 
 
-@pytest.mark.promise("1.5-only-sent", "1.5-case")
+@pytest.mark.promise("1.5-only-sent", "1.5-case", "0.5-times")
 async def test_a_change_touches_only_what_was_sent(api: Api) -> None:
     """knowledge.md 1.5."""
-    made = await make_dataset(api, name="Old", description="kept")
+    sent = {"avatar": "data:image/png;base64,", "permission": "team", "embedding_model": "other-embedding@builtin"}
+    made = await make_dataset(api, name="Old", description="kept", **sent)
     path = f"/datasets/{made['id']}"
+    await api.ok("PUT", path, json={"pagerank": 7})
+    await anyio.sleep(0.002)  # times are told in milliseconds
 
     changed = await api.ok("PUT", path, json={"name": "OLD", "parser_config": {"chunk_token_num": 9}})
 
-    assert (changed["name"], changed["description"]) == ("OLD", "kept")
-    assert changed["parser_config"] == {**made["parser_config"], "chunk_token_num": 9}
-    assert changed["update_time"] >= made["update_time"]
+    assert_times(changed)
+    assert changed["update_time"] > made["update_time"]
+    config = {**made["parser_config"], "chunk_token_num": 9}
+    times = {name: changed[name] for name in ("update_time", "update_date")}
+    assert changed == {**made, "name": "OLD", "parser_config": config, "pagerank": 7, **times}
+    assert await api.ok("GET", path) == {**changed, "size": 0, "connectors": []}
     replaced = await api.ok("PUT", path, json={"chunk_method": "qa"})
     assert replaced["parser_config"] == {"raptor": {"use_raptor": False}, "graphrag": {"use_graphrag": False}}
     assert (await api.ok("PUT", path, json={"parser_config": {}}))["parser_config"] == replaced["parser_config"]
 
 
-@pytest.mark.promise("1.5-nothing-sent", "1.5-name-taken", "1.5-embedding-with-chunks", "1.5-id")
+@pytest.mark.promise("1.5-nothing-sent", "1.5-name-taken", "1.5-embedding-with-chunks", "1.5-id", "1.5-missing")
 async def test_what_cannot_be_changed_is_told(world: World, api: Api) -> None:
     """knowledge.md 1.5."""
     one, other = await make_dataset(api, name="one"), await make_dataset(api, name="other")
@@ -240,125 +270,17 @@ async def test_what_cannot_be_changed_is_told(world: World, api: Api) -> None:
     assert await api.refusal("PUT", path, json={"embedding_model": "other-embedding@builtin"}) == invalid(
         f"When chunk_num (1) > 0, embedding_model must remain {DEFAULT_MODEL}"
     )
-    await api.ok("PUT", f"/datasets/{other['id']}", json={"embedding_model": "other-embedding@builtin"})
+    changed = await api.ok("PUT", f"/datasets/{other['id']}", json={"embedding_model": "other-embedding@builtin"})
+    assert changed["embedding_model"] == "other-embedding@builtin"
     assert await api.refusal("PUT", f"/datasets/{V4}", json={"name": "x"}) == field(
         "dataset_id", "Invalid UUID1 format", V4
     )
-
-
-@pytest.mark.promise("1.7-cascade")
-async def test_deleting_takes_everything_along(world: World, api: Api) -> None:
-    """knowledge.md 1.7: documents, chunks, jobs, blobs; other datasets stay."""
-    gone, kept = await make_dataset(api), await make_dataset(api)
-    await parsed(world, api, gone["id"], ("a.txt", b"words"))
-    [queued] = await upload(api, gone["id"], ("b.txt", b"words"))
-    await api.ok("POST", f"/datasets/{gone['id']}/chunks", json={"document_ids": [queued["id"]]})
-    keys = [row.blob_key for row in await world.rows(api, "SELECT blob_key FROM documents")]
-
-    assert await api.ok("DELETE", "/datasets", json={"ids": [gone["id"].upper()]}) == {"success_count": 1}
-
-    for table in ("documents", "chunks", "sections"):
-        assert await world.rows(api, f"SELECT 1 FROM {table}") == [], table  # noqa: S608
-    assert [row.state for row in await world.rows(api, "SELECT state FROM jobs ORDER BY created_at")] == [
-        "done",
-        "cancelled",
-    ]
-    for key in keys:
-        with pytest.raises(Exception, match="gone"):
-            await world.blobs.get(key)
-    assert [each["id"] for each in await api.ok("GET", "/datasets")] == [kept["id"]]
-    await assert_exact_counters(world, api)
-
-
-@pytest.mark.promise(
-    "1.7-all-or-nothing", "1.7-null-is-all", "1.7-empty-is-none", "1.7-duplicates", "1.7-ids-required", "1.7-delete-all"
-)
-async def test_deleting_is_all_or_nothing(api: Api, rival: Api) -> None:
-    """knowledge.md 1.7."""
-    made = await make_dataset(api)
-    foreign = await make_dataset(rival)
-    unknown = foreign["id"]
-
-    assert await api.refusal("DELETE", "/datasets", json={"ids": [made["id"], unknown]}) == missing(
-        f"User '{api.tenant_id}' lacks permission for datasets: '{unknown}'"
-    )
-    assert (await api.refusal("DELETE", "/datasets", json={"ids": [made["id"], V4]}))[0] == 400
-    assert (await api.refusal("DELETE", "/datasets", json={}))[2].startswith("Field: <ids> - Message: <Field required>")
-    twice = await api.refusal("DELETE", "/datasets", json={"ids": [made["id"], made["id"]]})
-    assert f"Duplicate ids: '{made['id']}'" in twice[2]
-    assert await api.ok("DELETE", "/datasets", json={"ids": []}) == {"success_count": 0}
-    assert await api.ok("DELETE", "/datasets", json={"ids": None, "delete_all": False}) == {"success_count": 0}
-    assert len(await api.ok("GET", "/datasets")) == 1
-    assert await api.ok("DELETE", "/datasets", json={"ids": None}) == {"success_count": 1}
-    again = await make_dataset(api)
-    assert await api.ok("DELETE", "/datasets", json={"ids": [again["id"]], "delete_all": True}) == {"success_count": 1}
-    await make_dataset(api)
-    assert await api.ok("DELETE", "/datasets", json={"delete_all": True}) == {"success_count": 1}
-    assert len(await rival.ok("GET", "/datasets")) == 1
-
-
-@pytest.mark.promise("0.6-wall")
-async def test_another_tenants_dataset_is_missing_on_every_route(world: World, api: Api, rival: Api) -> None:
-    """design.md 1.4: foreign looks like unknown."""
-    made = await make_dataset(api, name="secret")
-    [document] = await upload(api, made["id"], ("a.txt", b"words"))
-    path, file = f"/datasets/{made['id']}", f"/datasets/{made['id']}/documents/{document['id']}"
-    ids = {"document_ids": [document["id"]]}
-    calls: list[tuple[str, str, dict[str, Any]]] = [
-        ("GET", path, {}),
-        ("GET", f"/datasets?id={made['id']}", {}),
-        ("GET", "/datasets?name=secret", {}),
-        ("PUT", path, {"json": {"name": "mine"}}),
-        ("DELETE", "/datasets", {"json": {"ids": [made["id"]]}}),
-        ("POST", f"{path}/documents", {"files": [("file", ("b.txt", b"x"))]}),
-        ("GET", f"{path}/documents", {}),
-        ("DELETE", f"{path}/documents", {}),
-        ("GET", file, {}),
-        ("GET", f"{file}/chunks", {}),
-        ("POST", f"{path}/chunks", {"json": ids}),
-        ("DELETE", f"{path}/chunks", {"json": ids}),
-        ("POST", "/retrieval", {"json": {"question": "words", "dataset_ids": [made["id"]]}}),
-    ]
-    for method, url, more in calls:
-        status, code, message = await rival.refusal(method, url, **more)
-        assert (status, code) == (404, 105), (method, url, message)
-    own = await make_dataset(rival)
-    mixed = f"/datasets/{own['id']}/documents/{document['id']}"
-    assert (await rival.refusal("GET", mixed))[0] == 404
-    assert (await rival.refusal("POST", f"/datasets/{own['id']}/chunks", json=ids))[0] == 404
-    assert (await api.ok("GET", f"{path}/documents"))["total"] == 1
-
-
-@pytest.mark.promise("0.1-key-before-all")
-async def test_every_route_asks_for_a_key_first(world: World, api: Api) -> None:
-    """conversations.md 1.4: before the path and the body are looked at."""
-    for method, path in (
-        ("GET", "/datasets"),
-        ("POST", "/datasets"),
-        ("PUT", "/datasets/x"),
-        ("DELETE", "/datasets"),
-        ("GET", "/datasets/x/documents"),
-        ("POST", "/datasets/x/documents"),
-        ("DELETE", "/datasets/x/documents"),
-        ("GET", "/datasets/x/documents/y"),
-        ("GET", "/datasets/x/documents/y/chunks"),
-        ("POST", "/datasets/x/chunks"),
-        ("DELETE", "/datasets/x/chunks"),
-        ("POST", "/retrieval"),
-    ):
-        for headers in ({}, {"Authorization": "Bearer nope"}):
-            answer = await world.client.request(method, f"/api/v1{path}", headers=headers, content=b"{")
-            assert (answer.status_code, answer.json()["code"]) == (401, 103), (method, path)
-
-
-@pytest.mark.promise("0.7-scopes")
-async def test_a_key_that_may_only_read_changes_nothing(world: World) -> None:
-    """conversations.md 1.3 F: searching is reading."""
-    reader = await world.caller(scopes=frozenset({Scope.READ}))
-
-    assert (await reader.refusal("POST", "/datasets", json={"name": "a"}))[:2] == (403, 104)
-    assert (await reader.raw("GET", "/datasets")).status_code == 200
-    assert (await reader.refusal("POST", "/retrieval", json={}))[:2] == (400, 102)
+    nobody = new_id()
+    lacks = missing(f"User '{api.tenant_id}' lacks permission for dataset '{nobody}'")
+    for sent in ({"name": "one"}, {"embedding_model": "nobody@nowhere"}):
+        assert await api.refusal("PUT", f"/datasets/{nobody}", json=sent) == lacks
+    assert await api.refusal("GET", f"/datasets/{nobody}") == lacks
+    assert [each["name"] for each in await api.ok("GET", "/datasets")] == ["other", "one"]
 
 
 @pytest.mark.promise("1.4-idempotency")

@@ -64,8 +64,16 @@ async def test_parts_belong_to_what_the_client_has(api: Api, path: str) -> None:
     for wanted, status in ((tag, 206), (date, 206), ('"other"', 200)):
         answer = await api.raw("GET", path, headers={"Range": "bytes=0-3", "If-Range": wanted})
         assert answer.status_code == status, wanted
-    unchanged = await api.raw("GET", path, headers={"If-None-Match": tag})
-    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    assert (tag[0], tag[-1]) == ('"', '"'), "a strong one"
+    for header in (tag, "*"):
+        unchanged = await api.raw("GET", path, headers={"If-None-Match": header})
+        assert (unchanged.status_code, unchanged.content, unchanged.headers["etag"]) == (304, b"", tag)
+    changed = await api.raw("GET", path, headers={"If-None-Match": '"other"'})
+    assert (changed.status_code, changed.content) == (200, DATA)
+    [other] = await upload(api, path.split("/")[2], ("b.txt", DATA))
+    answer = await api.raw("GET", f"{path.rpartition('/')[0]}/{other['id']}", headers={"If-None-Match": tag})
+    assert answer.status_code == 200
+    assert answer.headers["etag"] != tag
 
 
 @pytest.mark.parametrize(
@@ -97,23 +105,39 @@ async def test_what_is_not_there_is_told(api: Api, rival: Api) -> None:
     path = f"/datasets/{dataset['id']}/documents"
 
     assert await rival.refusal("GET", f"{path}/{full['id']}") == missing(f"You do not own the dataset {dataset['id']}.")
+    unknown = f"/datasets/nope/documents/{full['id']}"
+    assert await api.refusal("GET", unknown) == missing("You do not own the dataset nope.")
     assert await api.refusal("GET", f"{path}/nope") == missing("The dataset not own the document nope.")
-    assert await api.refusal("GET", f"{path}/{empty['id']}") == invalid("This file is empty.")
+    other = (await make_dataset(api))["id"]
+    assert await api.refusal("GET", f"/datasets/{other}/documents/{full['id']}") == missing(
+        f"The dataset not own the document {full['id']}."
+    )
+    for where in (f"{path}/{empty['id']}", f"/documents/{empty['id']}", f"/documents/{empty['id']}/preview"):
+        assert await api.refusal("GET", where) == invalid("This file is empty.")
 
 
 @pytest.mark.promise("2.3-by-document", "2.3-preview")
 async def test_a_document_is_found_without_its_dataset(api: Api, rival: Api) -> None:
     dataset = await make_dataset(api)
-    page, odd = await upload(api, dataset["id"], ("a.html", b"<p>x"), ("a.kt", b"fun"))
+    files = [("a.html", b"<p>x"), ("a.kt", b"fun"), ("a.pdf", b"%PDF"), ("a.png", b"x")]
+    page, odd, pdf, png = await upload(api, dataset["id"], *files)
 
-    assert (await api.raw("GET", f"/documents/{page['id']}")).content == b"<p>x"
+    whole = await api.raw("GET", f"/documents/{page['id']}")
+    assert (whole.content, whole.headers["content-type"]) == (b"<p>x", "application/octet-stream")
+    assert whole.headers["content-disposition"].startswith('attachment; filename="a.html"')
+    assert (await api.refusal("GET", "/documents/nope")) == missing("The dataset not own the document nope.")
     assert (await rival.refusal("GET", f"/documents/{page['id']}"))[:2] == (404, 105)
     assert (await rival.refusal("GET", f"/documents/{page['id']}/preview"))[:2] == (404, 105)
     shown = await api.raw("GET", f"/documents/{page['id']}/preview", headers={"Range": "bytes=0-2"})
     assert (shown.status_code, shown.content) == (206, b"<p>")
     assert shown.headers["content-type"].startswith("text/html")
     assert shown.headers["content-disposition"].startswith("inline;")
-    assert shown.headers["content-security-policy"].startswith("sandbox")
+    assert shown.headers["content-security-policy"].split("; ")[:2] == ["sandbox", "default-src 'none'"]
+    assert "script" not in shown.headers["content-security-policy"]
+    assert shown.headers["x-content-type-options"] == "nosniff"
+    for document, kind in ((pdf, "application/pdf"), (png, "image/png")):
+        seen = await api.raw("GET", f"/documents/{document['id']}/preview")
+        assert seen.headers["content-type"] == kind
     other = await api.raw("GET", f"/documents/{odd['id']}/preview")
     assert other.headers["content-type"].split(";")[0] in ("application/octet-stream", "text/x-kotlin")
 

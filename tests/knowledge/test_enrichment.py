@@ -9,6 +9,7 @@ import pytest
 from app.domain.errors import UpstreamFailed
 from app.domain.ids import DocumentId
 from app.domain.models import ChatMessage, GenerationOptions, ModelItem
+from app.retrieval.delimiting import as_data
 from tests.chats.world import Api
 from tests.knowledge.speaking import Speaker, chunks_of, fenced, speaking, talker, usage_of, work_until_idle, world
 from tests.knowledge.world import World, api, assert_exact_counters, make_dataset, parse, parsed, shown, upload
@@ -39,6 +40,7 @@ async def test_keywords_are_asked_for_each_chunk_and_found_by_search(world: Worl
     assert [chunk.important_keywords for chunk in chunks] == [
         [f"the {word_of(chunk.content)}", "household", f"zyxword{word_of(chunk.content)}"] for chunk in chunks
     ]
+    assert all("the 3 keywords" in prompt for prompt in talker.asked)
     assert {options.temperature for options in talker.options} == {0.2}
     assert await usage_of(world, api) == {"keywords": 5}
     found = await api.ok(
@@ -46,12 +48,18 @@ async def test_keywords_are_asked_for_each_chunk_and_found_by_search(world: Worl
         "/retrieval",
         json={"question": "zyxwordcellar", "dataset_ids": [dataset["id"]], "similarity_threshold": 0},
     )
-    assert found["chunks"][0]["content"].startswith("Chapter 4")
+    first, *others = found["chunks"]
+    assert first["content"].startswith("Chapter 4")
+    assert first["term_similarity"] == pytest.approx(1)
+    assert "zyxwordcellar" in first["important_keywords"]
+    assert all(chunk["term_similarity"] == 0 for chunk in others)
     assert "Finding keywords: 5 of 5." in document["progress_msg"]
 
 
 @pytest.mark.promise("5.10-cached")
 async def test_parsing_again_asks_only_for_what_changed(world: World, api: Api, talker: Speaker) -> None:
+    other = Speaker(answer=lambda _: "other words", name="other-talker")
+    speaking(world, chat=talker, other=other)
     talker.answer = lambda prompt: f"the {word_of(fenced(prompt))}"
     dataset = await make_dataset(api, parser_config={**SMALL, "auto_keywords": 3})
     (document,) = await parsed(world, api, dataset["id"], ("house.txt", TEXT))
@@ -64,6 +72,14 @@ async def test_parsing_again_asks_only_for_what_changed(world: World, api: Api, 
     await parse(api, dataset["id"], document["id"])
     await world.work()
     assert len(talker.asked) == 10  # another N is another question
+    longer = TEXT + b"\nChapter 6 tells of the garage and how it is kept."
+    await parsed(world, api, dataset["id"], ("longer.txt", longer))
+    assert [word_of(fenced(prompt)) for prompt in talker.asked[10:]] == ["garage"], "the same text in another file"
+    await api.ok("PUT", path, json={"parser_config": {"llm_id": "other-talker@builtin"}})
+    await parse(api, dataset["id"], document["id"])
+    await world.work()
+    assert (len(talker.asked), len(other.asked)) == (11, 5)
+    assert [chunk.important_keywords for chunk in await chunks_of(world, api, document["id"])] == [["other words"]] * 5
 
 
 @pytest.mark.promise("5.10-questions", "5.10-questions-embedded")
@@ -72,7 +88,11 @@ async def test_questions_stand_for_the_content_in_the_vector(world: World, api: 
     dataset = await make_dataset(api, parser_config={**SMALL, "auto_questions": 2, "filename_embd_weight": 0.1})
     (document,) = await parsed(world, api, dataset["id"], ("house.txt", TEXT))
     chunks = await chunks_of(world, api, document["id"])
-    assert chunks[0].questions == ["Where is the boiler?", "Who keeps it?"]
+    assert [chunk.questions for chunk in chunks] == [
+        [f"Where is the {word_of(chunk.content)}?", "Who keeps it?"] for chunk in chunks
+    ]
+    assert all("Write 2 questions" in prompt for prompt in talker.asked)
+    assert len(talker.asked) == len(chunks) == 5
     embedded = [text for call in world.embedding.calls for text in call]
     assert "Where is the boiler?\nWho keeps it?" in embedded
     assert not any(text.startswith("Chapter") for text in embedded)
@@ -80,17 +100,32 @@ async def test_questions_stand_for_the_content_in_the_vector(world: World, api: 
 
 
 @pytest.mark.promise("5.10-gaps-told")
-@pytest.mark.parametrize("answer", ["", "I would rather not say what this is about, to be quite honest with you all."])
+@pytest.mark.parametrize(
+    ("only", "said", "without"),
+    [
+        ("", "", 5),
+        ("", "I would rather not say what this is about, to be quite honest with you all.", 5),
+        ("chimney", "", 1),
+    ],
+)
 async def test_an_answer_without_keywords_is_told_and_leaves_the_chunk_as_it_was(
-    world: World, api: Api, talker: Speaker, answer: str
+    world: World, api: Api, talker: Speaker, only: str, said: str, without: int
 ) -> None:
-    talker.answer = lambda _: answer
+    def answer(prompt: str) -> str:
+        if only in fenced(prompt):
+            return said
+        return "Is it so?" if "questions" in prompt else "so"
+
+    talker.answer = answer
     dataset = await make_dataset(api, parser_config={**SMALL, "auto_keywords": 3, "auto_questions": 1})
     (document,) = await parsed(world, api, dataset["id"], ("house.txt", TEXT))
     assert document["run"] == "DONE"
-    assert "No keywords for 5 of 5 chunks" in document["progress_msg"]
-    assert "No questions for 5 of 5 chunks" in document["progress_msg"]
-    assert all(not chunk.important_keywords for chunk in await chunks_of(world, api, document["id"]))
+    assert f"No keywords for {without} of 5 chunks" in document["progress_msg"]
+    assert f"No questions for {without} of 5 chunks" in document["progress_msg"]
+    chunks = await chunks_of(world, api, document["id"])
+    assert [len(chunk.important_keywords) for chunk in chunks].count(0) == without
+    assert [len(chunk.questions) for chunk in chunks].count(0) == without
+    assert not chunks[2].important_keywords
 
 
 @pytest.mark.promise("5.10-upstream-failure", "5.10-no-second-payment")
@@ -180,7 +215,7 @@ async def tag_dataset(world: World, api: Api, rows: list[tuple[str, str]]) -> st
     return str(dataset["id"])
 
 
-@pytest.mark.promise("5.10-tags-statistics")
+@pytest.mark.promise("5.10-tags-statistics", "5.10-tags-examples")
 async def test_chunks_get_the_tags_of_chunks_with_the_same_words(world: World, api: Api, talker: Speaker) -> None:
     rows = [(f"the boiler heats water number {n}", "heating") for n in range(40)]
     rows += [(f"the chimney lets smoke out number {n}", "smoke") for n in range(40)]
@@ -196,21 +231,47 @@ async def test_chunks_get_the_tags_of_chunks_with_the_same_words(world: World, a
     assert [chunk.tag_weights for chunk in chunks] == [{"heating": 2.0}, {"smoke": 2.0}]
     assert talker.asked == []
 
+    # the keywords of a chunk are looked for beside its words
+    talker.answer = lambda _: "boiler heats water"
+    path = f"/datasets/{dataset['id']}/documents/{document['id']}"
+    (named,) = await upload(api, dataset["id"], ("named.txt", b"A most pleasant place."))
+    await api.ok("PUT", path.replace(document["id"], named["id"]), json={"parser_config": {"auto_keywords": 1}})
+    await parse(api, dataset["id"], named["id"])
+    await world.work()
+    assert [chunk.tag_weights for chunk in await chunks_of(world, api, named["id"])] == [{"heating": 2.0}]
+    assert await usage_of(world, api) == {"keywords": 1}
 
-@pytest.mark.promise("5.10-tags-model", "5.10-tags-model-scores")
+    # where they are not known the model is shown two that statistics tagged
+    talker.answer = lambda _: '{"smoke": 4}'
+    lines = b"My boiler heats water.\nMy chimney lets smoke out.\nYour chimney lets smoke out.\nUnheard of everywhere."
+    (mixed,) = await parsed(world, api, dataset["id"], ("mixed.txt", lines))
+    tags_of = [chunk.tag_weights for chunk in await chunks_of(world, api, mixed["id"])]
+    assert tags_of == [{"heating": 2.0}, {"smoke": 2.0}, {"smoke": 2.0}, {"smoke": 4.0}]
+    prompt = talker.asked[-1]
+    assert as_data("My boiler heats water.") + '\nIts answer: {"heating":2}' in prompt
+    assert as_data("My chimney lets smoke out.") + '\nIts answer: {"smoke":2}' in prompt
+    assert "Your chimney" not in prompt
+    assert fenced(prompt) == "Unheard of everywhere."
+    assert await usage_of(world, api) == {"keywords": 1, "tags": 1}
+
+
+@pytest.mark.promise("5.10-tags-model", "5.10-tags-model-scores", "5.10-gaps-told")
 async def test_the_model_chooses_where_statistics_know_nothing(world: World, api: Api, talker: Speaker) -> None:
     tags = await tag_dataset(world, api, [("boiler things", "heating,house.old"), ("smoke things", "smoke")])
-    talker.answer = lambda prompt: '{"heating": 9, "house_old": 2}' if "boiler" in fenced(prompt) else '{"smoke": 8}'
+    answers = {"boiler": '{"heating": 9, "house_old": 2, "smoke": 1}', "chimney": '{"smoke": 8}'}
+    talker.answer = lambda prompt: next((said for word, said in answers.items() if word in fenced(prompt)), "none")
     config = {"chunk_token_num": 2, "delimiter": "\n", "tag_kb_ids": [tags], "topn_tags": 2}
     dataset = await make_dataset(api, parser_config=config)
-    text = b"Our boiler is new and large.\nOur chimney is old and black."
+    text = b"Our boiler is new and large.\nOur chimney is old and black.\nNobody knows anything of this."
     (document,) = await parsed(world, api, dataset["id"], ("house.txt", text))
     assert [chunk.tag_weights for chunk in await chunks_of(world, api, document["id"])] == [
         {"heating": 9.0, "house_old": 2.0},
         {"smoke": 8.0},
+        {},
     ]
-    assert '["heating","house_old","smoke"]' in talker.asked[0]
-    assert await usage_of(world, api) == {"tags": 2}
+    assert all('["heating","house_old","smoke"]' in prompt for prompt in talker.asked)
+    assert await usage_of(world, api) == {"tags": 3}
+    assert "No tags for 1 of 3 chunks" in document["progress_msg"]
 
 
 @pytest.mark.promise("5.10-tags-foreign")
@@ -262,4 +323,14 @@ async def test_contents_are_stored_with_the_document_and_not_as_a_chunk(
     await world.work()
     async with world.database.unit(api.tenant_id) as unit:
         assert await unit.contents.get(DocumentId(document["id"])) == []
+    asked = len(talker.asked)
+    for sent in ({"chunk_method": "one", "parser_config": {"toc_extraction": True}}, {"chunk_method": "book"}):
+        changed = await api.ok("PUT", path, json=sent)
+        assert changed["parser_config"]["toc_extraction"] is True
+        await parse(api, dataset["id"], document["id"])
+        await world.work()
+        assert (await shown(api, dataset["id"], document["id"]))["run"] == "DONE"
+        async with world.database.unit(api.tenant_id) as unit:
+            assert await unit.contents.get(DocumentId(document["id"])) == []
+    assert len(talker.asked) == asked
     await assert_exact_counters(world, api)

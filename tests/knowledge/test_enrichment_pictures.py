@@ -16,6 +16,7 @@ from app.ingest.model_enricher import ModelEnricher
 from app.llm.openai_chat import OpenAIChatConfig, OpenAIChatModel
 from app.llm.tokens import ApproximateTokenCounter
 from app.net.http import HttpClient, HttpConfig
+from app.retrieval.delimiting import as_data
 from tests.chats.world import Api
 from tests.knowledge.speaking import Speaker, chunks_of, speaking, talker, usage_of
 from tests.knowledge.world import World, make_dataset, parsed, upload
@@ -55,7 +56,10 @@ async def test_a_picture_nobody_can_read_fails_and_says_what_to_configure(
     dataset = await picture_dataset(api)
     (document,) = await parsed(world, api, dataset["id"], ("green.png", png()))
     assert (document["run"], document["chunk_count"]) == ("FAIL", 0)
-    assert "no vision model is configured" in document["progress_msg"]
+    assert document["progress_msg"].endswith(
+        "[ERROR]green.png holds no text that could be read, and no vision model is configured to describe it. Add a "
+        "model of the kind `vision` to the models file."
+    )
     assert talker.asked == []
 
 
@@ -112,7 +116,11 @@ async def test_only_a_picture_with_little_text_is_described(world: World, api: A
     assert (await enriched_picture(world, api, WORDS)).raw.content == WORDS
     assert seer.asked == []
     assert (await enriched_picture(world, api, "Exit")).raw.content == "Exit\n\nA green rectangle."
-    assert "Exit" in seer.asked[0]
+    assert as_data("Exit") in seer.asked[0]
+    assert seer.pictures == [png()]
+    few = WORDS.removesuffix(" word32")
+    assert len(few.split()) == 32
+    assert (await enriched_picture(world, api, few)).raw.content == f"{few}\n\nA green rectangle."
 
 
 @pytest.mark.promise("5.5-picture-text-only")

@@ -23,8 +23,11 @@ async def test_each_file_becomes_a_document_of_each_dataset(world: World, api: A
         "id", "file_id", "document_id", "create_time", "create_date", "update_time", "update_date",
     }  # fmt: skip
     assert len({each["document_id"] for each in links}) == 4
-    for dataset_id in (one, two):
+    for at, dataset_id in enumerate((one, two)):
         found = (await api.ok("GET", f"/datasets/{dataset_id}/documents"))["docs"]
+        assert {each["name"]: each["id"] for each in found} == {
+            "b.txt": links[at]["document_id"], "a.pptx": links[2 + at]["document_id"],
+        }  # fmt: skip
         assert sorted((each["name"], each["size"], each["chunk_method"], each["run"]) for each in found) == [
             ("a.pptx", 1, "presentation", "UNSTART"),
             ("b.txt", 2, "naive", "UNSTART"),

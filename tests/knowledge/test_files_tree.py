@@ -1,10 +1,12 @@
 """The folder tree: shown, folders made (knowledge.md 6)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from app.domain.files import knowledge_id, root_id
+from app.domain.ids import new_id
 from tests.chats.world import Api, invalid, missing
 from tests.knowledge.files_world import link, mkdir, names, put
 from tests.knowledge.world import World, make_dataset, upload
@@ -65,12 +67,16 @@ async def test_a_folder_is_listed_filtered_ordered_and_paged(api: Api) -> None:
     assert await listed(orderby="size", desc="false") == (3, ["A.pdf", "b.txt", "c.png"])
     assert await listed(orderby="size", desc="true") == (3, ["c.png", "b.txt", "A.pdf"])
     assert await listed(orderby="size") == (3, ["c.png", "b.txt", "A.pdf"])
+    assert await listed(orderby="type", desc="false") == (3, ["b.txt", "A.pdf", "c.png"])
     assert await listed(keywords="P", orderby="size") == (2, ["c.png", "A.pdf"])
     assert await listed(keywords="%") == (0, [])
     assert await listed(orderby="size", page=2, page_size=2) == (3, ["A.pdf"])
     assert await listed(page=0, page_size=0) == (3, [])
     assert await listed(page=10**30) == (3, [])
     assert sorted((await listed())[1]) == ["A.pdf", "b.txt", "c.png"]
+    await api.ok("POST", "/file/rename", json={"file_id": made[1]["id"], "name": "B.pdf"})
+    for orderby in ("update_time", "update_date"):
+        assert (await listed(orderby=orderby))[1][0] == (await listed(orderby=orderby, desc="false"))[1][2] == "B.pdf"
     for odd in ({"page": "x"}, {"page_size": "-1"}, {"orderby": "blob_key; --"}):
         params = {"parent_id": folder, **odd}
         assert (await api.refusal("GET", "/file/list", params=params))[:2] == (400, 102)
@@ -179,36 +185,65 @@ async def test_folders_that_cannot_be_made(api: Api, rival: Api) -> None:
     assert await names(api, folder) == []
 
 
+def calls_about(named: Sequence[str], own: dict[str, str]) -> list[tuple[str, str, Any]]:
+    """Every call that names a folder, a file or a dataset; `own` names those of the caller."""
+    folder, file, dataset = named
+    return [
+        *(("GET", f"/file/list?parent_id={each}", None) for each in (folder, dataset)),
+        *(("GET", f"/files?parent_id={each}", None) for each in (folder, dataset)),
+        *(
+            ("GET", f"/file/{route}?file_id={each}", None)
+            for route in ("parent_folder", "all_parent_folder")
+            for each in (folder, file, dataset)
+        ),
+        *(("GET", f"/files/{each}/{route}", None) for route in ("parent", "ancestors") for each in (folder, file)),
+        ("GET", f"/file/get/{file}", None),
+        ("GET", f"/files/{file}", None),
+        ("POST", "/file/create", {"name": "x", "type": "folder", "parent_id": folder}),
+        ("POST", "/files", {"name": "x", "type": "folder", "parent_id": folder}),
+        ("POST", "/file/rm", {"file_ids": [own["file"], file]}),
+        ("DELETE", "/files", {"ids": [own["file"], folder]}),
+        ("POST", "/file/rename", {"file_id": file, "name": "b.txt"}),
+        ("POST", "/files/move", {"src_file_ids": [file], "new_name": "b.txt"}),
+        *(
+            ("POST", route, {"src_file_ids": [source], "dest_file_id": target})
+            for route in ("/file/mv", "/files/move")
+            for source, target in ((file, own["folder"]), (own["file"], folder))
+        ),
+        *(
+            ("POST", route, {"file_ids": [source], "kb_ids": [target]})
+            for route in ("/file/convert", "/files/link-to-datasets")
+            for source, target in ((file, own["dataset"]), (own["file"], dataset))
+        ),
+    ]  # fmt: skip
+
+
 @pytest.mark.promise("6-tenants")
 async def test_another_tenants_files_look_missing(api: Api, rival: Api) -> None:
+    """They are told in the very words of what is nowhere."""
     folder = await mkdir(api, "mine")
     [file] = await put(api, ("a.txt", b"x"), folder=folder)
-    dataset = await make_dataset(api)
-    theirs = (await make_dataset(rival))["id"]
-    own = await mkdir(rival, "theirs")
-    [foreign] = await put(rival, ("b.txt", b"x"))
+    dataset = (await make_dataset(api))["id"]
+    [theirs] = await put(rival, ("b.txt", b"x"))
+    own = {"dataset": (await make_dataset(rival))["id"], "folder": await mkdir(rival, "theirs"), "file": theirs["id"]}
 
-    for method, path, sent in (
-        ("GET", f"/file/list?parent_id={folder}", None),
-        ("GET", f"/file/list?parent_id={dataset['id']}", None),
-        ("GET", f"/file/parent_folder?file_id={file['id']}", None),
-        ("GET", f"/file/all_parent_folder?file_id={file['id']}", None),
-        ("GET", f"/file/get/{file['id']}", None),
-        ("GET", f"/files/{file['id']}/parent", None),
-        ("POST", "/file/rm", {"file_ids": [foreign["id"], file["id"]]}),
-        ("POST", "/file/rename", {"file_id": file["id"], "name": "b.txt"}),
-        ("POST", "/file/mv", {"src_file_ids": [file["id"]], "dest_file_id": own}),
-        ("POST", "/file/mv", {"src_file_ids": [foreign["id"]], "dest_file_id": folder}),
-        ("POST", "/file/convert", {"file_ids": [file["id"]], "kb_ids": [theirs]}),
-        ("POST", "/file/convert", {"file_ids": [foreign["id"]], "kb_ids": [dataset["id"]]}),
-    ):
-        found = await rival.refusal(method, path, **({"json": sent} if sent is not None else {}))
-        assert found[:2] == (404, 105), (path, found)
-    parts = [("file", ("c.txt", b"x"))]
-    assert await rival.refusal("POST", "/file/upload", files=parts, data={"parent_id": folder}) == missing(
-        "Can't find this folder!"
-    )
+    async def told(*named: str) -> list[tuple[int, int, str]]:
+        answers: list[tuple[int, int, str]] = []
+        for method, path, sent in calls_about(named, own):
+            found = await rival.refusal(method, path, **({"json": sent} if sent is not None else {}))
+            expected = (400, 102) if sent is not None and "parent_id" in sent else (404, 105)
+            assert found[:2] == expected, (method, path, found)
+            answers.append(found)
+        for path in ("/file/upload", "/files"):
+            parts = [("file", ("c.txt", b"x"))]
+            answers.append(await rival.refusal("POST", path, files=parts, data={"parent_id": named[0]}))
+        return answers
+
+    foreign = await told(folder, file["id"], dataset)
+    assert foreign == await told(new_id(), new_id(), new_id())
+    assert foreign[-2:] == [missing("Can't find this folder!")] * 2
     assert await names(api, folder) == ["a.txt"]
+    assert await names(api) == [".knowledgebase", "mine"]
     assert await names(rival) == [".knowledgebase", "b.txt", "theirs"]
 
 
@@ -228,26 +263,30 @@ async def test_the_later_routes_do_the_same(api: Api) -> None:
     dataset = await make_dataset(api)
     sent = {"file_ids": [file["id"]], "kb_ids": [dataset["id"]]}
     assert len(await api.ok("POST", "/files/link-to-datasets", json=sent)) == 1
-    await api.ok("DELETE", "/files", json={"ids": [folder]})
+    root = (await api.ok("GET", "/file/root_folder"))["root_folder"]
+    assert (await api.ok("GET", "/files"))["parent_folder"] == root
+    assert (await api.ok("GET", f"/files/{file['id']}/parent"))["parent_folder"]["id"] == other
+    assert await api.ok("DELETE", "/files", json={"ids": [folder, folder]}) == {"success_count": 3}
     assert await names(api) == [".knowledgebase"]
 
 
 @pytest.mark.promise("6-later-routes")
 @pytest.mark.parametrize(
-    ("method", "path", "sent"),
+    ("method", "path", "sent", "message"),
     [
-        ("GET", "/files?odd=1", None),
-        ("DELETE", "/files", {}),
-        ("DELETE", "/files", {"ids": []}),
-        ("DELETE", "/files", {"ids": "x"}),
-        ("POST", "/files/move", {"src_file_ids": ["x"]}),
-        ("POST", "/files/move", {"src_file_ids": [], "dest_file_id": "x"}),
-        ("POST", "/files/move", {"src_file_ids": ["x", "y"], "new_name": "z"}),
-        ("POST", "/files/move", {"src_file_ids": ["x"], "new_name": 7}),
-        ("POST", "/files", [1]),
-        ("POST", "/files", {"name": 7}),
+        ("GET", "/files?odd=1", None, "Extra inputs are not permitted: odd"),
+        ("DELETE", "/files", {}, "`ids` is required."),
+        ("DELETE", "/files", {"ids": []}, "`ids` should name at least 1."),
+        ("DELETE", "/files", {"ids": "x"}, "`ids` should be a list of strings."),
+        ("POST", "/files/move", {"src_file_ids": ["x"]}, "`dest_file_id` or `new_name` is required."),
+        ("POST", "/files/move", {"src_file_ids": [], "dest_file_id": "x"}, "`src_file_ids` should name at least 1."),
+        ("POST", "/files/move", {"src_file_ids": ["x", "y"], "new_name": "z"}, "`new_name` needs exactly one file."),
+        ("POST", "/files/move", {"src_file_ids": ["x"], "new_name": 7}, "`new_name` should be a string."),
+        ("POST", "/files/link-to-datasets", {"file_ids": ["x"]}, "`kb_ids` is required."),
+        ("POST", "/files", [1], "The body must be a JSON object."),
+        ("POST", "/files", {"name": 7}, "`name` should be a string."),
     ],
 )
-async def test_the_later_routes_are_strict(api: Api, method: str, path: str, sent: Any) -> None:
+async def test_the_later_routes_are_strict(api: Api, method: str, path: str, sent: Any, message: str) -> None:
     found = await api.refusal(method, path, **({"json": sent} if sent is not None else {}))
-    assert found[:2] == (400, 102)
+    assert found == invalid(message)

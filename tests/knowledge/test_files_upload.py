@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from app.domain.errors import Broken
+from app.domain.files import root_id
 from app.ingest.blobs import BlobMissing
 from tests.chats.world import Api, invalid, missing
 from tests.knowledge.files_world import mkdir, names, put
 from tests.knowledge.world import World
 
 
-@pytest.mark.promise("6-upload")
+@pytest.mark.promise("6-upload", "6-file-object")
 async def test_an_upload_tells_of_its_files_in_order(world: World, api: Api) -> None:
     folder = await mkdir(api, "in")
     made = await put(api, ("b.bin", b"\x00\x01"), ("a.pdf", b""), ("c.mp3", b"x"), folder=folder)
@@ -22,6 +23,16 @@ async def test_an_upload_tells_of_its_files_in_order(world: World, api: Api) -> 
         ("c.mp3", "aural", 1, "c.mp3"),
     ]
     assert {(file["parent_id"], file["source_type"]) for file in made} == {(folder, "")}
+    [listed] = (await api.ok("GET", "/file/list", params={"parent_id": folder, "keywords": "b.bin"}))["files"]
+    assert listed == {**made[0], "kbs_info": []}
+    assert set(made[0]) == {
+        "id", "parent_id", "tenant_id", "created_by", "name", "location", "size", "type", "source_type",
+        "create_time", "create_date", "update_time", "update_date",
+    }  # fmt: skip
+    assert (made[0]["tenant_id"], made[0]["created_by"]) == (api.tenant_id, api.tenant_id)
+    for sent in ({}, {"parent_id": ""}):
+        [at_root] = await api.ok("POST", "/file/upload", files=[("file", ("r.txt", b"x"))], data=sent)
+        assert at_root["parent_id"] == root_id(api.tenant_id)
     assert await world.rows(api, "SELECT 1 FROM stray_blobs") == []
     [row] = await world.rows(api, "SELECT blob_key FROM files WHERE name = 'b.bin'")
     assert row.blob_key == f"{api.tenant_id}/files/{made[0]['id']}"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.chats.world import Api
 from tests.ingest.graph_models import RuleChatModel, saying
-from tests.knowledge.graph_world import ADA, BABBAGE, chat, names, ready, run, shown
+from tests.knowledge.graph_world import ADA, BABBAGE, chat, job, names, ready, run, shown, with_chat
 from tests.knowledge.world import World, make_dataset, parse, upload
 
 __all__ = ["chat"]
@@ -33,7 +33,8 @@ async def test_documents_become_one_graph(world: World, api: Api, chat: RuleChat
     ]
     lines = done.progress_msg.split("\n")
     assert all(re.match(r"\d\d:\d\d:\d\d \S", line) for line in lines)
-    assert any("0.txt: 2 entities, 1 relations." in line for line in lines)
+    for name in ("0.txt", "1.txt"):
+        assert sum(f" {name}: 2 entities, 1 relations." in line for line in lines) == 1
     assert "3 entities, 2 relations" in lines[-1]
 
 
@@ -50,6 +51,11 @@ async def test_notes_rows_and_vectors_are_stored(world: World, api: Api, chat: R
 
     assert {row.document_id for row in notes} == set(documents)
     assert all(len(row.subgraph["entities"]) == 2 for row in notes)
+    assert {row.name for row in entities} == {"ADA LOVELACE", "CHARLES BABBAGE", "ENGINE"}
+    assert {(row.source, row.target) for row in relations} == {
+        ("ADA LOVELACE", "ENGINE"),
+        ("CHARLES BABBAGE", "ENGINE"),
+    }
     for row in entities:
         assert _close(row.embedding, world.embedding.vector(row.name))
         assert row.dimensions == 64
@@ -154,11 +160,28 @@ async def test_names_that_mean_the_same_become_one(world: World, api: Api, chat:
     assert graph["edges"][0]["weight"] == 24.0
 
 
-@pytest.mark.promise("5.11-communities")
+class Watching(RuleChatModel):
+    """Looks at the job when a community is asked about."""
+
+    look: Any = None
+    seen: Any = None
+
+    async def before(self) -> None:
+        if "JSON" in self.asked[-1][-1].content:
+            self.seen = await self.look()
+
+
+@pytest.mark.promise("5.11-communities", "5.11-progress")
 async def test_communities_are_reported_on(world: World, api: Api, chat: RuleChatModel) -> None:
     dataset_id, _ = await ready(world, api, ADA, BABBAGE, community=True)
+    model = Watching()
+    model.look = lambda: job(world, api, dataset_id)
+    with_chat(world, model)
 
     done = await run(world, api, dataset_id)
+
+    assert (model.seen.state, model.seen.progress) == ("running", pytest.approx(0.8))
+    assert all(f" {name}: 2 entities, 1 relations." in model.seen.progress_msg for name in ("0.txt", "1.txt"))
 
     rows = await world.rows(api, "SELECT title, report, findings, weight, entities FROM graph_communities")
     assert [(row.title, row.report, row.findings, row.weight) for row in rows] == [
@@ -188,6 +211,46 @@ async def test_the_types_of_the_dataset_are_asked_for(world: World, api: Api, ch
     graph = await shown(api, dataset_id)
     assert (set(names(graph)), graph["edges"]) == ({"ENGINE"}, [])
     assert "of these types: category." in chat.asked[0][0].content
+
+
+@pytest.mark.promise("5.11-units")
+async def test_chunks_are_read_together_and_in_order(world: World, api: Api, chat: RuleChatModel) -> None:
+    """Those that are switched off and summaries of others are not read."""
+    dataset = await make_dataset(api, parser_config={"chunk_token_num": 8, "delimiter": "\n"})
+    lines = "\n".join(f"This is the line of number {number} here." for number in range(12))
+    [document] = await upload(api, dataset["id"], ("a.txt", lines.encode()))
+    await parse(api, dataset["id"], document["id"])
+    await world.work()
+    changed = "UPDATE chunks SET {} WHERE content LIKE '%number {} %' RETURNING 1"
+    assert await world.rows(api, changed.format("is_available = false", 5))
+    assert await world.rows(api, changed.format("layer = 1", 7))
+
+    await run(world, api, dataset["id"])
+
+    [first, _] = chat.asked
+    assert [int(n) for n in re.findall(r"number (\d+)", first[1].content)] == [0, 1, 2, 3, 4, 6, 8, 9, 10, 11]
+
+
+@pytest.mark.promise("5.11-summaries")
+async def test_what_many_documents_say_is_summarised_too(world: World, api: Api, chat: RuleChatModel) -> None:
+    """Seven descriptions of each of two documents are fourteen."""
+    texts: list[bytes] = []
+    for document in range(2):
+        lines = ["ENTITY<|>Bob<|>person<|>A man."]
+        for number in range(7):
+            lines.append(f"ENTITY<|>Ada<|>person<|>note {document}{number}")
+            lines.append(f"RELATION<|>Ada<|>Bob<|>tie {document}{number}<|>k<|>1")
+        texts.append("\n".join(lines).encode())
+    dataset_id, _ = await ready(world, api, *texts)
+
+    await run(world, api, dataset_id)
+
+    graph = await shown(api, dataset_id)
+    assert {name: node["description"] for name, node in names(graph).items()} == {
+        "ADA": "Summary of 14 notes.",
+        "BOB": "A man.",
+    }
+    assert [edge["description"] for edge in graph["edges"]] == ["Summary of 14 notes."]
 
 
 @pytest.mark.promise("5.9-types")

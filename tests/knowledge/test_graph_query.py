@@ -12,15 +12,19 @@ from app.domain.graph import Community, Entity, Relation
 from app.domain.ids import DatasetId
 from app.domain.models import ChatMessage
 from app.domain.retrieval import ModelCall
+from app.llm.catalogue import ModelCatalogue
+from app.llm.entries import ModelEntry
 from app.llm.tokens import ApproximateTokenCounter
 from app.retrieval.graph import read_wanted
-from app.retrieval.graph_scoring import chosen, hop_similarities, written
+from app.retrieval.graph_scoring import MOST_TOKENS, chosen, hop_similarities, written
+from app.retrieval.service import Retriever
 from repositories.graph import Vectored
 from repositories.graph_search import FoundEntity, FoundRelation
 from tests.chats.world import Api
 from tests.ingest.graph_models import RuleChatModel, saying
 from tests.knowledge.graph_world import ADA, BABBAGE, ask, chat, ready, run
-from tests.knowledge.world import World, make_dataset
+from tests.knowledge.searching import purposes
+from tests.knowledge.world import ENTRIES, World, make_dataset
 
 __all__ = ["chat"]
 
@@ -51,10 +55,12 @@ async def test_the_content_is_blocks_of_csv(world: World, api: Api, chat: RuleCh
     assert content is not None
     assert content.startswith("---- Entities ----\nEntity,Score,Description\n")
     found = blocks(content)
-    assert [row[0] for row in found["---- Entities ----"]] == ["ADA LOVELACE"]
-    assert [(row[0], row[1]) for row in found["---- Relations ----"]] == [
-        ("ADA LOVELACE", "ENGINE"),
-        ("CHARLES BABBAGE", "ENGINE"),
+    assert list(found) == ["---- Entities ----", "---- Relations ----", "---- Community Report ----"]
+    assert [(row[0], row[2]) for row in found["---- Entities ----"]] == [("ADA LOVELACE", "Wrote notes.")]
+    assert "\n---- Relations ----\nFrom,To,Score,Description\n" in content
+    assert [(row[0], row[1], row[3]) for row in found["---- Relations ----"]] == [
+        ("ADA LOVELACE", "ENGINE", "She described it."),
+        ("CHARLES BABBAGE", "ENGINE", "He drew it."),
     ]
     assert "---- Community Report ----\n# The engine people\nThey built it.\n## Findings\n- It ran." in content
 
@@ -103,6 +109,54 @@ async def test_without_an_answer_the_question_itself_is_looked_for(
 
 
 @pytest.mark.promise("5.11-query-fallback")
+async def test_without_a_chat_model_the_question_itself_is_looked_for(
+    world: World, api: Api, chat: RuleChatModel
+) -> None:
+    dataset_id, _ = await ready(world, api, ADA, BABBAGE)
+    await run(world, api, dataset_id)
+    asked = len(chat.asked)
+
+    def built(entry: ModelEntry) -> Any:
+        return world.models[entry.name]
+
+    world.catalogue = ModelCatalogue(ENTRIES, chat=built, embedding=built, rerank=built)
+
+    content = await ask(world, api, "ada lovelace", dataset_id)
+
+    assert content is not None
+    assert [row[0] for row in blocks(content)["---- Entities ----"]] == ["ADA LOVELACE"]
+    assert len(chat.asked) == asked
+
+
+@pytest.mark.promise("4.1-use-kg", "4.7-use-kg-content", "4.1-helper-ledger", "4.1-no-transaction")
+async def test_a_search_puts_first_what_the_graph_tells(world: World, api: Api, chat: RuleChatModel) -> None:
+    dataset_id, _ = await ready(world, api, ADA)
+    await run(world, api, dataset_id)
+    chat.answer = saying("TYPES: person\nENTITIES: Ada Lovelace")
+    world.app.state.retriever = Retriever(world.database, world.catalogue)
+    pool: Any = world.engine.pool
+    held: list[int] = []
+
+    async def before() -> None:
+        held.append(pool.checkedout())
+
+    chat.before = before  # type: ignore[method-assign]
+    paid = len(await purposes(world, api))
+    asked = {"question": "ada lovelace", "dataset_ids": [dataset_id]}
+
+    found = await api.ok("POST", "/retrieval", json={**asked, "use_kg": True})
+
+    told, *rest = found["chunks"]
+    without = (await api.ok("POST", "/retrieval", json=asked))["chunks"]
+    assert rest == without
+    assert len(without) == found["total"] == 1
+    assert [row[0] for row in blocks(told["content"])["---- Entities ----"]] == ["ADA LOVELACE"]
+    assert held == [0]
+    calls = (await purposes(world, api))[paid:]
+    assert calls == [("query", "embedding"), ("graph", "chat"), ("graph", "embedding"), ("query", "embedding")]
+
+
+@pytest.mark.promise("5.11-query-fallback")
 async def test_an_embedding_model_that_fails_is_done_without(world: World, api: Api, chat: RuleChatModel) -> None:
     dataset_id, _ = await ready(world, api, ADA)
     await run(world, api, dataset_id)
@@ -142,7 +196,14 @@ async def test_another_tenants_graph_is_not_asked(world: World, api: Api, rival:
     assert await ask(world, rival, "ada lovelace", mine["id"]) is None
 
 
-async def _store(world: World, api: Api, entities: Sequence[tuple[Entity, list[float]]], *ties: Relation) -> str:
+async def _store(
+    world: World,
+    api: Api,
+    entities: Sequence[tuple[Entity, list[float]]],
+    *ties: Relation,
+    vectors: Sequence[list[float]] = (),
+) -> str:
+    """Keep a graph; `vectors` are those of the ties, which are near to nothing without."""
     dataset = await make_dataset(api)
 
     def vectored(vector: list[float]) -> Vectored:
@@ -151,13 +212,14 @@ async def _store(world: World, api: Api, entities: Sequence[tuple[Entity, list[f
     made = await ready(world, api, b"text")
     own = [replace(each, document_ids=made[1]) for each, _ in entities]
     relations = [replace(each, document_ids=made[1]) for each in ties]
+    far = [[0.0, 0.0, 1.0]] * len(ties)
     async with world.database.unit(api.tenant_id) as unit:
         await unit.graph.put(
             DatasetId(dataset["id"]),
             own,
             relations,
             {each.name: vectored(vector) for each, vector in entities},
-            {each.pair: vectored([0.0, 0.0, 1.0]) for each in relations},
+            {each.pair: vectored(vector) for each, vector in zip(relations, vectors or far, strict=True)},
         )
     return str(dataset["id"])
 
@@ -175,6 +237,42 @@ async def test_entities_are_found_from_a_similarity_of_three_tenths(
     assert content is not None
     assert "NEAR" in content
     assert "FAR" not in content
+
+
+@pytest.mark.promise("5.11-query-least")
+async def test_relations_are_found_from_a_similarity_of_three_tenths(
+    world: World, api: Api, chat: RuleChatModel
+) -> None:
+    things = [(Entity(name=name, type="t", description="d", pagerank=0.25), [0.0, 1.0]) for name in "ABC"]
+    ties = [Relation(source="A", target="B", description="near"), Relation(source="B", target="C", description="far")]
+    dataset_id = await _store(world, api, things, *ties, vectors=[[0.31, 0.0, 0.9507], [0.29, 0.0, 0.957]])
+
+    content = await ask(world, api, "anything", dataset_id, vector=[1.0] + [0.0] * 63)
+
+    assert content is not None
+    assert [row[3] for rows in blocks(content).values() for row in rows] == ["near"]
+
+
+@pytest.mark.promise("5.11-query-boost", "5.11-query-order")
+async def test_wanted_types_lift_entities_and_relations(world: World, api: Api, chat: RuleChatModel) -> None:
+    """A type is wanted in whatever case it is written; an end counts although it was not found itself."""
+    things = [
+        (Entity(name="LEFT", type="t", description="d", pagerank=0.25), [1.0]),
+        (Entity(name="RIGHT", type="Port", description="d", pagerank=0.25), [1.0]),
+        (Entity(name="FAR", type="Port", description="d", pagerank=0.75), [0.0, 1.0]),
+    ]
+    tie = Relation(source="FAR", target="LEFT", description="tie")
+    dataset_id = await _store(world, api, things, tie, vectors=[[0.5, 0.75**0.5]])
+    chat.answer = saying("TYPES: port\nENTITIES: none")
+
+    content = await ask(world, api, "anything", dataset_id, vector=[1.0] + [0.0] * 63)
+
+    assert content is not None
+    found = blocks(content)
+    assert [(row[0], float(row[1])) for row in found["---- Entities ----"]] == [("RIGHT", 0.5), ("LEFT", 0.25)]
+    [[_, _, score, _]] = found["---- Relations ----"]
+    gain = 1 + 1 + 1.0 / 2  # one end is of the type, the other was found
+    assert float(score) == pytest.approx(0.5 * gain * (0.25 + 0.75) / 2, abs=2e-4)
 
 
 @pytest.mark.promise("5.11-query-hops")
@@ -195,7 +293,7 @@ async def test_relations_are_reached_over_two_hops(world: World, api: Api, chat:
 async def test_fifty_six_entities_are_found_at_most(world: World, api: Api, chat: RuleChatModel) -> None:
     def thing(number: int) -> tuple[Entity, list[float]]:
         low = 0.9 - number / 1000
-        rank = 1.0 if number == 56 else 0.001
+        rank = 1.0 if number >= 55 else 0.001
         return Entity(name=f"N{number:02}", type="t", description="d", pagerank=rank), [low, (1 - low * low) ** 0.5]
 
     dataset_id = await _store(world, api, [thing(number) for number in range(57)])
@@ -203,7 +301,10 @@ async def test_fifty_six_entities_are_found_at_most(world: World, api: Api, chat
     content = await ask(world, api, "anything", dataset_id, vector=[1.0] + [0.0] * 63)
 
     assert content is not None
-    assert [row[0] for row in blocks(content)["---- Entities ----"]] == [f"N{number:02}" for number in range(6)]
+    assert [row[0] for row in blocks(content)["---- Entities ----"]] == [
+        "N55",
+        *(f"N{number:02}" for number in range(5)),
+    ]
 
 
 def _entity(name: str, similarity: float = 0.5, pagerank: float = 0.1, description: str = "d") -> FoundEntity:
@@ -270,7 +371,7 @@ def test_what_is_told_keeps_within_its_tokens() -> None:
 
     assert content is not None
     assert len(blocks(content)["---- Entities ----"]) == 2
-    assert counter.count(content) <= 8196
+    assert counter.count(content) <= MOST_TOKENS == 8196
 
 
 @pytest.mark.promise("4.7-use-kg-content")

@@ -8,10 +8,12 @@ from app.domain.graph import Entity, Relation
 from app.domain.ids import DatasetId
 from repositories.graph import Vectored
 from repositories.jobs import GRAPH
+from routers import index_jobs
 from tests.chats.world import Api, missing
 from tests.ingest.graph_models import RuleChatModel
 from tests.knowledge.graph_world import ADA, BABBAGE, chat, job, queue, ready, run, shown
 from tests.knowledge.world import World, make_dataset
+from tests.routes import include
 
 __all__ = ["chat"]
 
@@ -107,7 +109,7 @@ async def test_the_highest_ranked_nodes_and_the_heaviest_edges_among_them_are_sh
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 async def test_the_graph_of_others_is_not_there(
-    world: World, api: Api, rival: Api, chat: RuleChatModel, method: str, path: str
+    world: World, api: Api, rival: Api, as_22: Api, chat: RuleChatModel, method: str, path: str
 ) -> None:
     dataset_id, _ = await ready(world, api, ADA)
     await run(world, api, dataset_id)
@@ -115,6 +117,8 @@ async def test_the_graph_of_others_is_not_there(
     assert await rival.refusal(method, f"/datasets/{dataset_id}/{path}") == missing("No authorization.")
     assert await api.refusal(method, f"/datasets/{'0' * 32}/{path}") == missing("No authorization.")
     assert await api.refusal(method, f"/datasets/%00/{path}") == missing("No authorization.")
+    told = await as_22.raw(method, f"/datasets/{'0' * 32}/{path}")
+    assert (told.status_code, told.json()) == (200, {"code": 109, "message": "No authorization."})
     assert await shown(api, dataset_id)
 
 
@@ -136,6 +140,26 @@ async def test_deleting_removes_all_it_was_made_of(world: World, api: Api, chat:
     assert await job(world, api, other) is not None
     assert [row.n for row in await world.rows(api, "SELECT count(*) AS n FROM documents")] == [3]
     assert await api.ok("DELETE", f"/datasets/{dataset_id}/{path}") is True
+
+
+@pytest.mark.promise("4.7-index-delete", "4.7-index-wipe-false")
+async def test_ending_the_job_deletes_the_graph_unless_it_is_to_stay(
+    world: World, api: Api, chat: RuleChatModel
+) -> None:
+    include(world.app, index_jobs.router)
+    dataset_id, _ = await ready(world, api, ADA, community=True)
+    await run(world, api, dataset_id)
+    before = await shown(api, dataset_id)
+    path = f"/datasets/{dataset_id}/index"
+
+    assert await api.ok("DELETE", path, params={"type": "graph", "wipe": "false"}) is True
+    assert await job(world, api, dataset_id) is None
+    assert await api.ok("GET", path, params={"type": "graph"}) == {}
+    assert await shown(api, dataset_id) == before
+
+    assert await api.ok("DELETE", path, params={"type": "graph"}) is True
+    for table in ("graph_documents", "graph_entities", "graph_relations", "graph_communities"):
+        assert not await world.rows(api, f"SELECT 1 FROM {table}")  # noqa: S608 (a constant)
 
 
 @pytest.mark.promise("4.7-delete")

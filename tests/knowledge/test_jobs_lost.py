@@ -101,6 +101,7 @@ async def test_who_lost_the_lease_writes_nothing(world: World, api: Api) -> None
     await assert_exact_counters(world, api)
 
 
+@pytest.mark.promise("2.8-attempts")
 async def test_after_three_attempts_a_document_is_given_up(world: World, api: Api, gated: Gated) -> None:
     """knowledge.md 2.8: the text is literal; each attempt waits longer."""
     gated.fails_with = UpstreamFailed("The embedding service is away.")
@@ -122,6 +123,7 @@ async def test_after_three_attempts_a_document_is_given_up(world: World, api: Ap
     assert (await shown(api, dataset["id"], made["id"]))["run"] == "DONE"
 
 
+@pytest.mark.promise("2.8-attempts")
 async def test_a_document_that_kills_every_worker_is_given_up(world: World, api: Api) -> None:
     """knowledge.md 2.8: three leases that ended without a word are three attempts."""
     dataset = await make_dataset(api)

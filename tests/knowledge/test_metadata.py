@@ -9,11 +9,14 @@ from tests.chats.world import Api, invalid, missing
 from tests.knowledge.world import World, make_dataset, parsed, upload
 
 FIELDS: list[dict[str, Any]] = [
-    {"author": "Toby", "tags": ["a", "b", "a"], "year": 2020, "empty": "", "zero": 0},
+    {
+        "author": "Toby", "tags": ["a", "b", "a"], "year": 2020, "empty": "", "zero": 0, "no": False, "yes": True,
+        "holes": ["", "x", 0, 1.5], "hollow": [""],
+    },
     {"author": "Toby", "tags": ["b"], "lang": "en"},
     {"author": "Ann", "lang": "de"},
     {},
-]
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -43,14 +46,22 @@ async def test_the_summary_counts_values_most_frequent_first(api: Api, dataset_i
     assert await api.ok("GET", path) == {
         "summary": {
             "author": [["Toby", 2], ["Ann", 1]],
+            "holes": [["1.5", 1], ["x", 1]],
             "lang": [["de", 1], ["en", 1]],
             "tags": [["a", 2], ["b", 2]],
             "year": [["2020", 1]],
+            "yes": [["True", 1]],
         }
     }
     some = await api.ok("GET", path, params={"doc_ids": f"{ids[1]},{ids[2]}"})
-    assert some["summary"]["author"] == [["Ann", 1], ["Toby", 1]]
-    assert (await api.refusal("GET", path, params={"doc_ids": ",".join(["x"] * 101)}))[0] == 400
+    assert some == {
+        "summary": {"author": [["Ann", 1], ["Toby", 1]], "lang": [["de", 1], ["en", 1]], "tags": [["b", 1]]}
+    }
+    hundred = [ids[2], *(f"x{number}" for number in range(99))]
+    assert await api.ok("GET", path, params={"doc_ids": ",".join(hundred)}) == {
+        "summary": {"author": [["Ann", 1]], "lang": [["de", 1]]}
+    }
+    assert (await api.refusal("GET", path, params={"doc_ids": ",".join([*hundred, "y"])}))[0] == 400
 
 
 @pytest.mark.parametrize(
@@ -66,12 +77,30 @@ async def test_the_summary_counts_values_most_frequent_first(api: Api, dataset_i
             (2, 4),
             {0: {"author": "T"}, 1: {"author": "T"}},
         ),
+        (
+            {"selector": {}, "updates": [{"key": "lang", "value": "X"}]},
+            (2, 4),
+            {1: {"lang": "X"}, 2: {"lang": "X"}},
+        ),
         ({"updates": [{"key": "tags", "match": "a", "value": "b"}]}, (1, 4), {0: {"tags": ["b"]}}),
+        (
+            {"updates": [{"key": "tags", "match": "b", "value": "c"}]},
+            (2, 4),
+            {0: {"tags": ["a", "c"]}, 1: {"tags": ["c"]}},
+        ),
         ({"updates": [{"key": "year", "match": "2020", "value": 2021}]}, (1, 4), {0: {"year": 2021}}),
         ({"updates": [{"key": "nobody", "value": 1}]}, (0, 4), {}),
         ({"deletes": [{"key": "tags", "value": "b"}]}, (2, 4), {0: {"tags": ["a", "a"]}, 1: {"tags": None}}),
         ({"deletes": [{"key": "lang"}]}, (2, 4), {1: {"lang": None}, 2: {"lang": None}}),
         ({"deletes": [{"key": "author", "value": "Ann"}]}, (1, 4), {2: {"author": None}}),
+        (
+            {
+                "updates": [{"key": "author", "match": "Ann", "value": "Bea"}, {"key": "lang", "value": "X"}],
+                "deletes": [{"key": "tags"}, {"key": "lang", "value": "Y"}],
+            },
+            (3, 4),
+            {0: {"tags": None}, 1: {"lang": "X", "tags": None}, 2: {"author": "Bea", "lang": "X"}},
+        ),
         (
             {
                 "selector": {
@@ -115,6 +144,11 @@ async def test_ids_select_documents(world: World, api: Api, dataset_id: str, ids
 
     assert done == {"updated": 1, "matched_docs": 1}
     assert [each.get("author") for each in await fields_of(world, api, ids)] == ["X", "Toby", "Ann", None]
+    condition = {"conditions": [{"name": "lang", "comparison_operator": "not empty"}]}  # the second and the third
+    both = {"selector": {"document_ids": ids[:2], "metadata_condition": condition}, "deletes": [{"key": "author"}]}
+    done = await api.ok("POST", f"/datasets/{dataset_id}/metadata/update", json=both)
+    assert done == {"updated": 1, "matched_docs": 1}
+    assert [each.get("author") for each in await fields_of(world, api, ids)] == ["X", None, "Ann", None]
 
 
 @pytest.mark.parametrize(
@@ -176,8 +210,8 @@ async def test_lists_are_filtered_by_metadata(api: Api, dataset_id: str, ids: li
 
 @pytest.mark.promise("2.9-batch-status")
 async def test_many_documents_are_switched_at_once_or_none(world: World, api: Api, dataset_id: str) -> None:
-    documents = await parsed(world, api, dataset_id, ("a.txt", b"one"), ("b.txt", b"two"))
-    first, second = (document["id"] for document in documents)
+    documents = await parsed(world, api, dataset_id, ("a.txt", b"one"), ("b.txt", b"two"), ("c.txt", b"three"))
+    first, second, third = (document["id"] for document in documents)
     path = f"/datasets/{dataset_id}/documents/batch-update-status"
 
     assert (await api.refusal("POST", path, json={"doc_ids": [first, "x"], "status": "0"}))[0] == 404
@@ -187,5 +221,14 @@ async def test_many_documents_are_switched_at_once_or_none(world: World, api: Ap
     done = await api.ok("POST", path, json={"doc_ids": [first, second, first], "status": "0"})
 
     assert done == {first: {"status": "0"}, second: {"status": "0"}}
-    assert {row.is_available for row in await world.rows(api, "SELECT is_available FROM chunks")} == {False}
-    assert {row.is_enabled for row in await world.rows(api, "SELECT is_enabled FROM documents")} == {False}
+    assert await enabled(world, api) == {first: (False, False), second: (False, False), third: (True, True)}
+    assert await api.ok("POST", path, json={"doc_ids": [second], "status": "1"}) == {second: {"status": "1"}}
+    assert await enabled(world, api) == {first: (False, False), second: (True, True), third: (True, True)}
+
+
+async def enabled(world: World, api: Api) -> dict[str, tuple[bool, bool]]:
+    """Whether each document is switched on, and whether its one chunk is."""
+    rows = await world.rows(
+        api, "SELECT d.id, d.is_enabled, c.is_available FROM documents d JOIN chunks c ON c.document_id = d.id"
+    )
+    return {row.id: (row.is_enabled, row.is_available) for row in rows}

@@ -29,6 +29,7 @@ BAD: list[Any] = [
     {"metadata": [{**FIELD, "enum": "x"}]}, {"metadata": [{**FIELD, "enum": [1]}]},
     {"metadata": [{**FIELD, "description": 1}]}, {"metadata": [{"key": str(n)} for n in range(51)]},
     {"built_in_metadata": [{"key": "other"}]}, {"enable_metadata": "yes"},
+    {"metadata": [FIELD], "built_in_metadata": [{"key": "other"}]}, {"metadata": [FIELD, {"key": "b", "type": "x"}]},
 ]  # fmt: skip
 
 
@@ -61,7 +62,8 @@ async def test_a_documents_fields_are_its_own(world: World, api: Api) -> None:
     changed = await api.ok("PUT", path, json={"metadata": FIELDS[:1]})
 
     assert changed["id"] == first["id"]
-    assert changed["parser_config"]["metadata"] == FIELDS[:1]
+    assert changed["parser_config"] == {**first["parser_config"], "metadata": FIELDS[:1], "enable_metadata": True}
+    assert (await shown(api, dataset_id, first["id"]))["parser_config"] == changed["parser_config"]
     assert "metadata" not in (await shown(api, dataset_id, second["id"]))["parser_config"]
     assert (await api.ok("GET", f"/datasets/{dataset_id}/metadata/config"))["metadata"] == []
 
@@ -82,7 +84,8 @@ async def test_fields_of_another_shape_are_refused(world: World, api: Api, rival
     assert await api.refusal("PUT", f"/datasets/{dataset_id}/documents/x/metadata/config", json={"metadata": []}) == (
         missing("The dataset doesn't own the document x.")
     )
-    assert (await api.ok("GET", paths[0]))["metadata"] == []
+    assert await api.ok("GET", paths[0]) == {"metadata": [], "built_in_metadata": [], "enable_metadata": False}
+    assert (await shown(api, dataset_id, document["id"]))["parser_config"] == document["parser_config"]
 
 
 @pytest.mark.promise("5.13-metadata")

@@ -129,3 +129,5 @@ def test_scores_are_of_known_headings_between_0_and_1() -> None:
     entry = ContentsEntry(level=1, title="x", chunk_ids=(ChunkId("a"),))
     assert chunk_scores([entry, entry], {0: 1.0, 1: 0.2}) == {ChunkId("a"): pytest.approx(0.6)}
     assert chunk_scores([entry, entry], {0: 0.2}) == {}
+    assert chunk_scores([entry], heading_scores("1: 1.5", 1)) == {ChunkId("a"): pytest.approx(0.3)}
+    assert chunk_scores([entry], heading_scores("1: 1.4", 1)) == {}

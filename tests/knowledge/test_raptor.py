@@ -1,17 +1,22 @@
 """Summaries over documents: made, searched, replaced, dropped, and paid for once (knowledge.md 5.11)."""
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import anyio
 import pytest
 
 from app.domain.errors import UpstreamFailed
-from app.domain.models import ChatMessage, GenerationOptions, ModelItem
+from app.domain.models import ChatMessage, GenerationOptions, ModelItem, ModelReasoning
+from app.ingest.raptor import summaries as summaries_module
+from app.ingest.raptor.clustering import Floats, clusters
 from app.ingest.raptor.summaries import RaptorConfig, read_config
+from app.llm.tokens import ApproximateTokenCounter
 from tests.chats.world import Api
 from tests.knowledge.raptor_process import summary_of
 from tests.knowledge.speaking import Speaker, speaking, talker, work_until_idle, world
@@ -87,7 +92,8 @@ async def test_summaries_are_searchable_chunks_of_their_document(world: World, a
     counts = await layers(world, api, one["id"])
     assert counts[0] == before["chunk_count"] == 12
     sizes = [counts[layer] for layer in sorted(counts)]
-    assert sizes == sorted(sizes, reverse=True)
+    assert len(sizes) > 2
+    assert sizes == sorted(set(sizes), reverse=True)
     assert sizes[-1] == 1
     assert len(made) == len(summariser.asked) == sum(sizes[1:])
     assert {str(row.positions) for row in made} == {"[]"}
@@ -102,12 +108,26 @@ async def test_summaries_are_searchable_chunks_of_their_document(world: World, a
     assert (await raptor_usage(world, api))["chat"] == len(made)
     assert (await raptor_usage(world, api))["embedding"] >= 1
     lines = task["progress_msg"].splitlines()
-    assert any("house.txt: layer 1:" in line for line in lines)
-    assert f"{len(made)} summaries of 2 documents. Task done (" in lines[-1]
+    for layer, (below, own) in enumerate(pairwise(sizes), 1):
+        assert any(f"house.txt: layer {layer}: {own} clusters of {below} texts." in line for line in lines)
+    assert re.search(rf"{len(made)} summaries of 2 documents\. Task done \(\d+\.\d\ds\)$", lines[-1])
 
 
-@pytest.mark.promise("5.11-two-nodes")
-async def test_two_chunks_are_summarised_together(world: World, api: Api, summariser: Speaker) -> None:
+class Thinking(Speaker):
+    """Thinks before it answers."""
+
+    async def stream(
+        self, messages: Sequence[ChatMessage], options: GenerationOptions, *, deadline_s: float
+    ) -> AsyncGenerator[list[ModelItem], None]:
+        yield [ModelReasoning("Hm, let me see.")]
+        async for items in super().stream(messages, options, deadline_s=deadline_s):
+            yield items
+
+
+@pytest.mark.promise("5.11-two-nodes", "5.11-answer-tokens", "5.11-reasoning")
+async def test_two_chunks_are_summarised_together(world: World, api: Api, talker: Speaker) -> None:
+    summariser = Thinking(answer=lambda _: "Both are about a house.")
+    speaking(world, chat=summariser)
     dataset = await make_dataset(api, parser_config=CONFIG)
     text = b"The first line is all about boilers.\nThe second line is all about chimneys."
     (document,) = await parsed(world, api, dataset["id"], ("two.txt", text))
@@ -115,18 +135,33 @@ async def test_two_chunks_are_summarised_together(world: World, api: Api, summar
     assert await layers(world, api, document["id"]) == {0: 2, 1: 1}
     assert "boilers" in summariser.asked[0]
     assert summariser.asked[0].index("boilers") < summariser.asked[0].index("chimneys")
+    assert summariser.options[0].max_tokens == 512  # more than the 256 of the config
+    assert [row.content for row in await summaries(world, api, document["id"])] == ["Both are about a house."]
 
 
 @pytest.mark.promise("5.11-config", "5.11-prompt-place", "5.11-answer-tokens")
-async def test_the_config_of_the_dataset_counts(world: World, api: Api, summariser: Speaker) -> None:
+async def test_the_config_of_the_dataset_counts(
+    world: World, api: Api, summariser: Speaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[dict[str, Any]] = []
+
+    def noting(vectors: Floats, **config: Any) -> list[list[int]]:
+        used.append(config)
+        return clusters(vectors, **config)
+
+    monkeypatch.setattr(summaries_module, "clusters", noting)
     raptor = {"use_raptor": True, "prompt": "Sum {x} up: {cluster_content} Done.", "max_token": 700, "max_cluster": 2}
+    raptor |= {"threshold": 0.4, "random_seed": 7}
     dataset = await make_dataset(api, parser_config={**CONFIG, "raptor": raptor})
     (document,) = await parsed(world, api, dataset["id"], ("house.txt", house(["cellar", "attic"])))
     await run(world, api, dataset["id"])
     assert await layers(world, api, document["id"]) == {0: 12, 1: 1}  # one component at most
+    assert used == [{"most": 2, "threshold": 0.4, "seed": 7}]
     assert summariser.asked[0].startswith("Sum {x} up: =====")
     assert summariser.asked[0].endswith("===== Done.")
     assert summariser.options[0].max_tokens == 700
+    told = re.findall(r"In the (\w+) there is thing number (\d)", summariser.asked[0])
+    assert told == [(room, str(number)) for room in ("cellar", "attic") for number in range(6)]
 
 
 @pytest.mark.promise("5.11-truncation")
@@ -137,9 +172,11 @@ async def test_each_text_gets_its_share_of_the_models_window(world: World, api: 
     (document,) = await parsed(world, api, dataset["id"], ("long.txt", lines))
     assert document["chunk_count"] == 2
     await run(world, api, dataset["id"])
-    assert len(summariser.asked[0]) / 4 + 512 < 1000
-    assert "word0of0" in summariser.asked[0]
-    assert "word0of1" in summariser.asked[0]
+    room = 1000 - 512 - ApproximateTokenCounter().count(summariser.asked[0])
+    assert 0 < room < 200  # for the rest of the prompt; no more of the window is left unused
+    kept = [len(re.findall(rf"word\d+of{line}\b", summariser.asked[0])) for line in range(2)]
+    assert kept[0] == kept[1]
+    assert 50 <= kept[0] < 90
 
 
 def test_what_a_config_cannot_mean_acts_as_the_default() -> None:
@@ -161,6 +198,7 @@ async def test_running_again_changes_nothing_and_costs_nothing(world: World, api
     paid, asked, embedded = await raptor_usage(world, api), len(summariser.asked), len(world.embedding.calls)
     second = await run(world, api, dataset["id"])
     assert second["id"] != first["id"]
+    assert "house.txt: 18 chunks." in second["progress_msg"]  # summaries are not summarised again
     assert [row.id for row in await summaries(world, api, document["id"])] == made
     assert (await raptor_usage(world, api), len(summariser.asked)) == (paid, asked)
     assert len(world.embedding.calls) == embedded
@@ -182,12 +220,16 @@ async def test_running_again_after_a_change_replaces_the_old_summaries(
         id=document["id"],
     )
     asked = len(summariser.asked)
-    await run(world, api, dataset["id"])
+    task = await run(world, api, dataset["id"])
+    assert "house.txt: 6 chunks." in task["progress_msg"]
     new = {row.id for row in await summaries(world, api, document["id"])}
     assert new
     assert new != old
     assert not any("cellar" in prompt for prompt in summariser.asked[asked:])
     await assert_exact_counters(world, api)
+    await api.ok("DELETE", f"/datasets/{dataset['id']}/index", params={"type": "raptor"})
+    await run(world, api, dataset["id"])  # as if there had been no old ones
+    assert {row.id for row in await summaries(world, api, document["id"])} == new
 
 
 @pytest.mark.promise("5.11-reparse")
@@ -296,7 +338,7 @@ async def test_a_worker_that_was_killed_is_not_paid_twice(world: World, api: Api
     await assert_exact_counters(world, api)
 
 
-@pytest.mark.promise("5.11-raptor-cancel", "4.7-index-delete", "4.7-index-wipe-false")
+@pytest.mark.promise("5.11-raptor-cancel", "4.7-index-delete", "4.7-index-wipe-false", "4.7-index-routes")
 async def test_a_job_that_is_cancelled_writes_nothing_more(world: World, api: Api, summariser: Speaker) -> None:
     dataset = await make_dataset(api, parser_config=CONFIG)
     (document,) = await parsed(world, api, dataset["id"], ("house.txt", house(["cellar", "attic"])))
@@ -320,8 +362,11 @@ async def test_a_job_that_is_cancelled_writes_nothing_more(world: World, api: Ap
     paid = (await raptor_usage(world, api))["chat"]
     await run(world, api, dataset["id"])
     assert (await raptor_usage(world, api))["chat"] == len(await summaries(world, api, document["id"])) >= paid
-    await api.ok("DELETE", f"{path}/index", params={"type": "raptor", "wipe": "false"})
-    assert len(await layers(world, api, document["id"])) > 1
-    await api.ok("DELETE", f"{path}/index", params={"type": "raptor"})
-    assert await layers(world, api, document["id"]) == {0: 12}
-    await assert_exact_counters(world, api)
+    for route in ("index?type=raptor", "raptor?x=y"):
+        await run(world, api, dataset["id"])
+        assert await api.ok("DELETE", f"{path}/{route}&wipe=false") is True
+        assert await api.ok("GET", f"{path}/trace_raptor") == {}
+        assert len(await layers(world, api, document["id"])) > 1
+        assert await api.ok("DELETE", f"{path}/{route}") is True
+        assert await layers(world, api, document["id"]) == {0: 12}
+        await assert_exact_counters(world, api)

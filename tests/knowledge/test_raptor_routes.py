@@ -1,5 +1,7 @@
 """Routes of the jobs that index whole datasets (knowledge.md 4.7, 1.8)."""
 
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -25,40 +27,51 @@ async def dataset(world: World, api: Api, talker: Speaker) -> Any:
 
 @pytest.mark.promise("4.7-run", "4.7-already-running", "4.7-trace-row", "1.8-index-tasks")
 @pytest.mark.parametrize(("start", "trace", "name"), RUNS)
-async def test_a_job_is_started_once_and_traced(api: Api, dataset: Any, start: str, trace: str, name: str) -> None:
+async def test_a_job_is_started_once_and_traced(
+    world: World, api: Api, dataset: Any, start: str, trace: str, name: str
+) -> None:
     path = f"/datasets/{dataset['id']}"
     assert await api.ok("GET", f"{path}/{trace}") == {}
     started = await api.ok("POST", f"{path}/{start}")
     assert set(started) == {f"{name}_task_id"}
     (task_id,) = started.values()
-    running = f"Task {task_id} in progress with status 0.0. A {TITLES[name]} Task is already running."
-    assert await api.refusal("POST", f"{path}/{start}") == invalid(running)
+    for progress in (0.0, 0.25):
+        await world.rows(api, "UPDATE jobs SET progress = :now WHERE id = :id RETURNING 1", now=progress, id=task_id)
+        running = f"Task {task_id} in progress with status {progress}. A {TITLES[name]} Task is already running."
+        assert await api.refusal("POST", f"{path}/{start}") == invalid(running)
     task = await api.ok("GET", f"{path}/{trace}")
     assert set(task) == {
         "id", "doc_id", "from_page", "to_page", "task_type", "priority", "begin_at", "process_duration", "progress",
         "progress_msg", "retry_count", "digest", "chunk_ids", "create_time", "create_date", "update_time",
         "update_date",
     }  # fmt: skip
-    assert (task["id"], task["task_type"], task["progress"], task["begin_at"]) == (task_id, name, 0, None)
+    assert (task["id"], task["task_type"], task["progress"], task["begin_at"]) == (task_id, name, 0.25, None)
     (listed,) = await api.ok("GET", "/datasets", params={"id": dataset["id"]})
     assert (listed[f"{name}_task_id"], listed[f"{name}_task_finish_at"]) == (task_id, None)
 
 
 @pytest.mark.promise("1.8-index-tasks", "4.7-run-again")
-async def test_the_dataset_tells_when_its_job_ended(world: World, api: Api, dataset: Any) -> None:
+@pytest.mark.parametrize(("start", "trace", "name"), RUNS)
+async def test_the_dataset_tells_when_its_job_ended(
+    world: World, api: Api, dataset: Any, start: str, trace: str, name: str
+) -> None:
     path = f"/datasets/{dataset['id']}"
-    first = (await api.ok("POST", f"{path}/run_raptor"))["raptor_task_id"]
+    first = (await api.ok("POST", f"{path}/{start}"))[f"{name}_task_id"]
     await world.work()
     (listed,) = await api.ok("GET", "/datasets", params={"id": dataset["id"]})
-    assert listed["raptor_task_id"] == first
-    assert listed["raptor_task_finish_at"].endswith(" GMT")
-    assert (listed["graphrag_task_id"], listed["mindmap_task_id"]) == (None, None)
-    task = await api.ok("GET", f"{path}/trace_raptor")
+    assert listed[f"{name}_task_id"] == first
+    ended = parsedate_to_datetime(listed[f"{name}_task_finish_at"])
+    assert abs((datetime.now(UTC) - ended).total_seconds()) < 60
+    for other in {"raptor", "graphrag", "mindmap"} - {name}:
+        assert (listed[f"{other}_task_id"], listed[f"{other}_task_finish_at"]) == (None, None)
+    task = await api.ok("GET", f"{path}/{trace}")
+    assert (task["id"], task["progress"]) == (first, 1)
     assert task["begin_at"].endswith(" GMT")
     assert task["process_duration"] > 0
-    second = (await api.ok("POST", f"{path}/run_raptor"))["raptor_task_id"]
+    second = (await api.ok("POST", f"{path}/{start}"))[f"{name}_task_id"]
     assert second != first
-    assert (await api.ok("GET", path))["raptor_task_id"] == second
+    told = await api.ok("GET", path)
+    assert (told[f"{name}_task_id"], told[f"{name}_task_finish_at"]) == (second, None)
 
 
 @pytest.mark.promise("4.7-no-documents")
@@ -84,10 +97,14 @@ async def test_an_empty_dataset_has_nothing_to_index(api: Api, talker: Speaker, 
         ("DELETE", "raptor"),
     ],
 )
-async def test_others_datasets_and_none_look_alike(api: Api, rival: Api, dataset: Any, method: str, path: str) -> None:
+async def test_others_datasets_and_none_look_alike(
+    api: Api, rival: Api, as_22: Api, dataset: Any, method: str, path: str
+) -> None:
     for caller, dataset_id in ((rival, dataset["id"]), (api, "0" * 32)):
         refused = await caller.refusal(method, f"/datasets/{dataset_id}/{path}")
         assert refused == missing("No authorization.")
+    told = await as_22.raw(method, f"/datasets/{'0' * 32}/{path}")
+    assert (told.status_code, told.json()) == (200, {"code": 109, "message": "No authorization."})
 
 
 @pytest.mark.promise("4.7-index-routes")

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from app.ingest.chunking import chunk_id
 from tests.chats.world import Api, missing
-from tests.knowledge.searching import FIXTURE, search
+from tests.knowledge.searching import FIXTURE, purposes, search
 from tests.knowledge.world import World, add_chunk, make_dataset, parse, parsed, shown, upload
 
 
@@ -19,11 +20,24 @@ async def test_a_hit_has_the_fields_of_the_contract(api: Api, fixture: tuple[str
         "important_keywords", "questions", "image_id", "positions", "doc_type_kwd", "similarity",
         "vector_similarity", "term_similarity", "highlight",
     }  # fmt: skip
-    assert hit["content"] == "chunk test 3"
+    assert hit["content"] == hit["content_ltks"] == "chunk test 3"
+    assert (hit["id"], hit["document_id"]) == (chunk_id("chunk test 3", fixture[1]), fixture[1])
+    assert hit["dataset_id"] == fixture[0]
+    assert (hit["image_id"], hit["doc_type_kwd"]) == ("", "")
+    assert (hit["important_keywords"], hit["questions"], hit["positions"]) == ([], [], [])
     assert hit["term_similarity"] == pytest.approx(1.0)
     assert hit["similarity"] == pytest.approx(0.7 * hit["term_similarity"] + 0.3 * hit["vector_similarity"])
     assert hit["highlight"] == "chunk <em>test</em> <em>3</em>"
     assert hit["document_name"] == hit["document_keyword"] == "ragflow_test_upload_0.txt"
+
+    path = f"/datasets/{fixture[0]}/documents/{fixture[1]}/chunks"
+    told = {"content": "Tokens of a WALRUS", "important_keywords": ["sea"], "questions": ["Where?"]}
+    made = (await api.ok("POST", path, json=told))["chunk"]
+    [hit, *_] = (await search(api, fixture[0], question="walrus"))["chunks"]
+    assert (hit["id"], hit["content_ltks"]) == (made["id"], "token of a walrus")
+    assert (hit["important_keywords"], hit["questions"]) == (["sea"], ["Where?"])
+    [parsed_one] = (await search(api, fixture[0], question="TXT"))["chunks"]
+    assert parsed_one["positions"] == [[1, 0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -92,15 +106,22 @@ async def test_disabled_documents_are_not_found(world: World, api: Api, fixture:
 @pytest.mark.promise("4.3-pagerank")
 async def test_pagerank_is_added_unscaled(world: World, api: Api, fixture: tuple[str, str]) -> None:
     """knowledge.md 4.3."""
-    before = (await search(api, fixture[0]))["chunks"][0]["similarity"]
+    other = await make_dataset(api)
+    await parsed(world, api, other["id"], ("b.txt", b"chunk elsewhere"))
+
+    async def scores() -> dict[str, float]:
+        return {hit["content"]: hit["similarity"] for hit in (await search(api, other["id"], fixture[0]))["chunks"]}
+
+    before = await scores()
     await api.ok("PUT", f"/datasets/{fixture[0]}", json={"pagerank": 7})
 
-    assert (await search(api, fixture[0]))["chunks"][0]["similarity"] == pytest.approx(before + 7)
+    assert len(before) == 5
+    assert await scores() == pytest.approx({text: old + 7 * ("test" in text) for text, old in before.items()})
 
 
-@pytest.mark.promise("4.3-rerank")
+@pytest.mark.promise("4.3-rerank", "4.3-pagerank", "4.1-helper-ledger")
 async def test_a_rerank_model_takes_the_place_of_the_vectors(world: World, api: Api, fixture: tuple[str, str]) -> None:
-    """knowledge.md 4.3 step 4: it is given the original text."""
+    """knowledge.md 4.3 step 4: it is given the original text; a dataset's rank is not scaled by the weight."""
     ranker = world.models["ranker"] = _Ranker()
     await add_chunk(world, api, *fixture, "Chunks, TESTED!")
 
@@ -108,7 +129,13 @@ async def test_a_rerank_model_takes_the_place_of_the_vectors(world: World, api: 
 
     assert [chunk["content"] for chunk in found["chunks"]] == [f"chunk test {n}" for n in (3, 2, 1)]
     assert found["chunks"][0]["vector_similarity"] == 1.0
-    assert {"Chunks, TESTED!", *(f"chunk test {n}" for n in range(4))} <= set(ranker.passages)
+    assert [chunk["similarity"] for chunk in found["chunks"]] == pytest.approx([1, 2 / 3, 1 / 3])
+    assert sorted(ranker.passages) == ["Chunks, TESTED!", *(f"chunk test {n}" for n in range(4))]
+    assert await purposes(world, api) == [("query", "embedding"), ("query", "rerank")]
+
+    await api.ok("PUT", f"/datasets/{fixture[0]}", json={"pagerank": 7})
+    lifted = await search(api, fixture[0], rerank_id="ranker", vector_similarity_weight=1)
+    assert [chunk["similarity"] for chunk in lifted["chunks"][:3]] == pytest.approx([8, 7 + 2 / 3, 7 + 1 / 3])
 
 
 class _Ranker:

@@ -1,16 +1,20 @@
 """Retrieval for Dify, and the later search routes (knowledge.md 4.8, 8)."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from httpx import Response
 
 from app.domain.errors import UpstreamFailed
+from app.domain.ids import DatasetId
 from app.domain.principals import Scope
+from app.domain.retrieval import SearchRequest
+from app.retrieval import service
 from routers import dify
 from tests.chats.world import Api, invalid, missing
-from tests.knowledge.searching import purposes
+from tests.knowledge.searching import noted, purposes
 from tests.knowledge.world import World, make_dataset
 from tests.routes import include
 
@@ -50,6 +54,54 @@ async def test_records_have_no_envelope(world: World, api: Api, fixture: tuple[s
     scores = [record["score"] for record in body["records"]]
     assert scores == sorted(scores, reverse=True)
     assert await purposes(world, api) == [("query", "embedding")]
+
+
+@pytest.mark.promise("4.8-defaults")
+async def test_what_dify_does_not_say_has_a_default(
+    world: World, api: Api, fixture: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = noted(world, monkeypatch)
+    named = {"knowledge_id": fixture[0], "query": "chunk"}
+
+    await ask(api, **named)
+    await api.raw("GET", PATH, params=named)
+    await ask(api, **named, retrieval_setting={"top_k": 7, "score_threshold": 0.5}, use_kg=True)
+
+    bare = SearchRequest(
+        question="chunk",
+        dataset_ids=(DatasetId(fixture[0]),),
+        page=1,
+        page_size=1024,
+        top_k=1024,
+        similarity_threshold=0.0,
+        vector_similarity_weight=0.3,
+        has_tokens=True,
+    )
+    assert asked == [bare, bare, replace(bare, page_size=7, top_k=7, similarity_threshold=0.5, use_kg=True)]
+
+
+@pytest.mark.promise("4.8-use-kg")
+async def test_the_graphs_record_stands_first(
+    api: Api, fixture: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def told(*_: Any, **__: Any) -> str:
+        return "---- Entities ----"
+
+    monkeypatch.setattr(service, "graph_chunk", told)
+    asked = {"knowledge_id": fixture[0], "query": "chunk test 3"}
+    without = (await ask(api, **asked))[1]["records"]
+
+    status, body = await ask(api, **asked, use_kg=True)
+    by_query = await api.raw("GET", PATH, params={**asked, "use_kg": "true"})
+
+    assert (status, body["records"][1:]) == (200, without)
+    assert body["records"][0] == {
+        "content": "---- Entities ----",
+        "score": 1.0,
+        "title": "Related content in Knowledge Graph",
+        "metadata": {"doc_id": "", "document_id": ""},
+    }
+    assert (by_query.status_code, by_query.json()) == (200, body)
 
 
 @pytest.mark.promise("4.8-settings")

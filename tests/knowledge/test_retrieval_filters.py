@@ -84,10 +84,11 @@ async def test_a_search_that_was_made_and_found_nothing_has_a_list(api: Api, lib
     assert found == {"total": 0, "chunks": [], "doc_aggs": []}
 
 
-@pytest.mark.promise("4.1-metadata-without-documents")
+@pytest.mark.promise("4.1-metadata-without-documents", "4.1-document-ids")
 async def test_named_documents_are_searched_whatever_their_metadata(api: Api, library: tuple[str, list[str]]) -> None:
     dataset_id, ids = library
     assert await names_of(api, dataset_id, condition("=", "Toby"), document_ids=[ids[2]]) == ["c.txt"]
+    assert await names_of(api, dataset_id, None, document_ids=[ids[2], ids[0], ids[2]]) == ["a.txt", "c.txt"]
 
 
 @pytest.mark.promise("4.6-bad-shape")

@@ -83,9 +83,9 @@ async def test_what_a_failed_search_cost_is_in_the_ledger(world: World, api: Api
     assert await purposes(world, api) == [("keyword", "chat")]
 
 
-@pytest.mark.promise("4.1-no-transaction")
+@pytest.mark.promise("4.1-no-transaction", "4.1-helper-ledger")
 async def test_no_transaction_is_open_while_a_model_is_asked(world: World, api: Api, fixture: tuple[str, str]) -> None:
-    """Embedding, helper and reranker alike."""
+    """Embedding, helper, reranker and what reads tables of contents alike."""
     held: list[int] = []
     pool: Any = world.engine.pool
 
@@ -103,6 +103,8 @@ async def test_no_transaction_is_open_while_a_model_is_asked(world: World, api: 
             held.append(pool.checkedout())
             return [0.5] * len(passages), Usage()
 
+    contents = '[{"level": 1, "title": "Files", "chunk_ids": ["x"]}]'
+    await world.rows(api, "UPDATE documents SET toc = CAST(:toc AS jsonb) RETURNING 1", toc=contents)
     model = helped_by(world, "test")
     real = model.stream
 
@@ -114,6 +116,8 @@ async def test_no_transaction_is_open_while_a_model_is_asked(world: World, api: 
     world.models["scripted-embedding"] = Watching(provider="builtin")
     world.models["ranker"] = Ranker()
 
-    await search(api, fixture[0], keyword=True, rerank_id="ranker")
+    await search(api, fixture[0], keyword=True, rerank_id="ranker", toc_enhance=True)
 
-    assert held == [0, 0, 0]
+    assert held == [0, 0, 0, 0]
+    told = [("keyword", "chat"), ("query", "embedding"), ("query", "rerank"), ("toc", "chat")]
+    assert await purposes(world, api) == told

@@ -46,7 +46,8 @@ async def test_the_graphs_chunk_stands_first_and_is_not_counted(
 
     told, *rest = found["chunks"]
     assert (rest, found["total"], found["doc_aggs"]) == (without["chunks"], 4, without["doc_aggs"])
-    assert len(told.pop("id")) == 32
+    graph_id = told.pop("id")
+    assert len(graph_id) == 32
     content = "---- Entities ----\nEntity,Score\nADA,1\n"
     assert told == {
         "content": content,
@@ -66,6 +67,9 @@ async def test_the_graphs_chunk_stands_first_and_is_not_counted(
         "highlight": content,
     }
     assert len(graph[0]["vector"]) == 64
+    again = (await search(api, fixture[0], highlight=True, use_kg=True))["chunks"][0]
+    assert len({again.pop("id"), graph_id}) == 2
+    assert again == told
     assert await search(api, fixture[0], question="", use_kg=True) == EARLY_EXIT
 
 
@@ -78,7 +82,7 @@ async def test_without_a_graph_nothing_is_put_first(api: Api, fixture: tuple[str
 async def test_tags_that_question_and_chunk_share_lift_the_chunk(
     world: World, api: Api, fixture: tuple[str, str]
 ) -> None:
-    """By 10 times the cosine of the two; here they agree entirely."""
+    """By 10 times the cosine of the two."""
     tags, document = await four_of_five(world, api)
     await world.rows(
         api,
@@ -89,6 +93,12 @@ async def test_tags_that_question_and_chunk_share_lift_the_chunk(
         api,
         """UPDATE chunks SET tag_weights = '{"paper": 5}'
            WHERE dataset_id = :id AND content = 'chunk test 3' RETURNING 1""",
+        id=fixture[0],
+    )
+    await world.rows(
+        api,
+        """UPDATE chunks SET tag_weights = '{"paper": 3, "stone": 4}'
+           WHERE dataset_id = :id AND content = 'chunk test 2' RETURNING 1""",
         id=fixture[0],
     )
     before = await search(api, fixture[0])
@@ -105,8 +115,9 @@ async def test_tags_that_question_and_chunk_share_lift_the_chunk(
 
     plain = {chunk["content"]: chunk["similarity"] for chunk in before["chunks"]}
     lifted = {chunk["content"]: chunk["similarity"] for chunk in found["chunks"]}
-    assert contents(found)[0] == "chunk test 3"
+    assert contents(found)[:2] == ["chunk test 3", "chunk test 2"]
     assert lifted.pop("chunk test 3") == pytest.approx(plain.pop("chunk test 3") + 10)
+    assert lifted.pop("chunk test 2") == pytest.approx(plain.pop("chunk test 2") + 6)
     assert lifted == plain
 
 

@@ -1,25 +1,17 @@
 """What a retrieval request says, and what is said of one that cannot be served (knowledge.md 4.1, 4.2)."""
 
-from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from httpx import ASGITransport, AsyncClient
 
-from routers.middleware import RequestContext
+from app.domain.ids import DatasetId
+from app.domain.retrieval import SearchRequest
 from tests.chats.world import Api, invalid, missing
-from tests.knowledge.searching import EARLY_EXIT, contents, refused, search
+from tests.knowledge.searching import EARLY_EXIT, contents, noted, refused, search
 from tests.knowledge.world import World, add_chunk, make_dataset, upload
 
 NOBODYS = "f" * 32
-
-
-@pytest.fixture
-async def as_22(world: World, api: Api) -> AsyncIterator[Api]:
-    """The same caller under compat=0.22."""
-    app: Any = RequestContext(world.app, is_compat22=True)
-    async with AsyncClient(transport=ASGITransport(app=app), base_url="http://parley") as client:
-        yield Api(client, api.tenant_id, api.key)
 
 
 @pytest.mark.promise("4.1-dataset-ids", "4.1-question", "4.1-types")
@@ -99,6 +91,43 @@ async def test_bad_values_are_told(api: Api, sent: dict[str, Any], message: str)
     assert await refused(api, dataset["id"], **sent) == invalid(message)
 
 
+@pytest.mark.promise("4.1-defaults", "4.1-flags")
+async def test_what_is_not_sent_is_what_the_contract_says(
+    world: World, api: Api, as_22: Api, fixture: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = noted(world, monkeypatch)
+
+    await search(api, fixture[0])
+    await search(as_22, fixture[0])
+    await search(api, fixture[0], use_kg="False", toc_enhance="false")
+    await search(api, fixture[0], use_kg="True", toc_enhance="true")
+
+    bare = SearchRequest(
+        question="chunk",
+        dataset_ids=(DatasetId(fixture[0]),),
+        document_ids=(),
+        page=1,
+        page_size=30,
+        similarity_threshold=0.2,
+        vector_similarity_weight=0.3,
+        top_k=1024,
+        rerank_id=None,
+        highlight=False,
+        has_tokens=True,
+        metadata_condition=None,
+        cross_languages=(),
+        keyword=False,
+        use_kg=False,
+        toc_enhance=False,
+    )
+    assert asked == [
+        bare,
+        replace(bare, highlight=True),
+        bare,
+        replace(bare, use_kg=True, toc_enhance=True),
+    ]
+
+
 @pytest.mark.promise("4.1-order", "4.1-dataset-access")
 @pytest.mark.parametrize("sent", [{}, {"question": None}, {"top_k": 0}, {"page": None}, {"document_ids": "x"}])
 async def test_whose_datasets_they_are_is_told_first(api: Api, sent: dict[str, Any]) -> None:
@@ -117,6 +146,20 @@ async def test_datasets_that_do_not_go_together_are_told_before_the_question(api
     for question in ("x", "", None):
         answer = await refused(api, one["id"], other["id"], question=question)
         assert answer == invalid('Datasets use different embedding models."')
+
+
+@pytest.mark.promise("4.1-mixed-embeddings")
+async def test_models_of_one_name_go_together_whoever_provides_them(
+    world: World, api: Api, fixture: tuple[str, str]
+) -> None:
+    other = await make_dataset(api)
+    await world.rows(
+        api,
+        "UPDATE datasets SET embedding_model = 'scripted-embedding@Other' WHERE id = :id RETURNING 1",
+        id=other["id"],
+    )
+
+    assert (await search(api, fixture[0], other["id"]))["total"] == 4
 
 
 @pytest.mark.promise("4.1-dataset-access")
@@ -181,9 +224,8 @@ async def test_the_question_chunk_finds_exactly_the_four_added_chunks(
     """Whatever the weight: it is clamped."""
     found = await search(api, fixture[0], vector_similarity_weight=weight, similarity_threshold=0.2)
 
-    if weight not in (1, 10):  # only the vectors count, and those of a test model are what they are
-        assert sorted(contents(found)) == [f"chunk test {n}" for n in range(4)]
-        assert found["doc_aggs"] == [{"doc_name": "ragflow_test_upload_0.txt", "doc_id": fixture[1], "count": 4}]
+    assert sorted(contents(found)) == [f"chunk test {n}" for n in range(4)]
+    assert found["doc_aggs"] == [{"doc_name": "ragflow_test_upload_0.txt", "doc_id": fixture[1], "count": 4}]
     clamped = min(1.0, max(0.0, float(weight)))
     for chunk in found["chunks"]:
         score = (1 - clamped) * chunk["term_similarity"] + clamped * chunk["vector_similarity"]
@@ -307,6 +349,17 @@ async def test_what_is_no_request_is_refused(api: Api, content: bytes) -> None:
         status, code, message = await api.refusal("POST", "/retrieval", content=content, headers={"Content-Type": kind})
         assert (status, code) == (400, 102)
         assert message
+
+
+@pytest.mark.promise("4.1-bodies-compat")
+@pytest.mark.parametrize("content", [b"{", b"[]", b'"x"', b"7", b"\xff"])
+async def test_ragflows_own_code_of_what_is_no_request(as_22: Api, content: bytes) -> None:
+    for kind in ("application/json", "text/plain"):
+        answer = await as_22.raw("POST", "/retrieval", content=content, headers={"Content-Type": kind})
+        told = answer.json()
+        assert answer.status_code == 200
+        assert told == {"code": 100, "message": told["message"], "data": None}
+        assert told["message"]
 
 
 @pytest.mark.promise("4.1-bodies")

@@ -7,10 +7,13 @@ import pytest
 from sqlalchemy import text
 
 from app.db.engine import create_engine
+from app.domain.ids import DatasetId
 from app.llm.embedded_embedding import EmbeddedEmbeddingModel
 from app.retrieval.search import SearchConfig
 from app.retrieval.service import Retriever
+from repositories.chunk_search import SearchScope
 from tests.chats.world import Api
+from tests.knowledge.searching import explained
 from tests.knowledge.world import World, add_chunk, make_dataset, parsed, upload
 
 _MANY = """
@@ -33,6 +36,7 @@ async def many(world: World, api: Api) -> str:
     return str(dataset["id"])
 
 
+@pytest.mark.promise("7.5-indexes")
 async def test_the_text_index_is_used_behind_the_wall(world: World, api: Api, many: str) -> None:
     """design.md 1.4, 6: row-level security must not cost the index (`app/db/roles.py`, LEAKPROOF)."""
     query = "CAST('''w77''' AS tsquery)"
@@ -50,6 +54,16 @@ async def test_the_text_index_is_used_behind_the_wall(world: World, api: Api, ma
     told = "\n".join(row[0] for row in plan)
     assert "ix_chunks_lexemes" in told
     assert "@@" in told.split("Index Cond:")[1].split("\n")[0]
+
+    scope = SearchScope(dataset_ids=[DatasetId(many)])
+    async with world.database.unit(api.tenant_id) as unit:
+        with explained() as plans:
+            found = await unit.chunk_search.find_holding(
+                scope, {"w77": 1.0, "w78": 1.0}, chunk_count=3000, most_each=1000, most=256
+            )
+    assert sorted(chunk.id for chunk in found.chunks) == ["c77", "c78"]
+    assert len(plans) == 1
+    assert "ix_chunks_lexemes" in plans[0]
 
 
 async def test_a_transaction_of_another_tenant_sees_no_chunk(world: World, rival: Api, many: str) -> None:

@@ -62,7 +62,7 @@ async def test_a_page_is_stored_once_under_its_key(world: World, api: Api, site:
     assert await documents_in(world, api) == 1
 
 
-@pytest.mark.promise("2.1-web", "2.1-web-guard")
+@pytest.mark.promise("2.1-web", "2.1-web-guard", "2.1-web-caps")
 async def test_pages_that_cannot_be_had_leave_nothing(world: World, api: Api, rival: Api, site: Site) -> None:
     dataset_id = (await make_dataset(api))["id"]
     path = f"/datasets/{dataset_id}/documents?type=web"

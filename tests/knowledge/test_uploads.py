@@ -2,17 +2,24 @@
 
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from httpx import ASGITransport, AsyncClient
 
+from app.domain.errors import TooLarge
 from app.domain.ids import TenantId
 from app.ingest.blobs import BlobMissing, BlobStore
 from app.ingest.sweeping import Sweeper, sweep_tenant
+from routers.deps import EdgeConfig
+from routers.edge import Edge
+from routers.middleware import RequestContext
 from routers.part_names import encoded_name
-from tests.chats.world import Api
-from tests.knowledge.world import World, make_dataset, upload
+from tests.chats.world import Api, invalid, missing
+from tests.knowledge.world import World, make_dataset, stored_blobs, upload
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,9 +89,40 @@ async def test_other_form_fields_are_ignored(api: Api, dataset_id: str) -> None:
         "POST",
         f"/datasets/{dataset_id}/documents",
         files=[("file", ("a.txt", b"x"))],
-        data={"parent_path": "/a/b", "other": "x"},
+        data={"parent_path": "/a/b", "other": "x", "name": "b.txt"},
     )
-    assert [each["name"] for each in made] == ["a.txt"]
+    assert [(each["name"], each["location"]) for each in made] == [("a.txt", "a.txt")]
+    assert [each["name"] for each in (await api.ok("GET", f"/datasets/{dataset_id}/documents"))["docs"]] == ["a.txt"]
+
+
+@pytest.mark.promise("2.1-caps")
+async def test_a_body_over_its_cap_is_too_large_though_every_part_of_it_fits(
+    world: World, api: Api, dataset_id: str
+) -> None:
+    """operations.md 3: the files an upload may have, together, and a mebibyte for what is around them."""
+    edge = EdgeConfig(upload_max_bytes=100_000, upload_max_files=2, body_max_bytes=10_000)
+    world.app.state.edge = edge
+    transport = ASGITransport(app=RequestContext(Edge(world.app, edge)), raise_app_exceptions=False)
+    path = f"/datasets/{dataset_id}/documents"
+
+    def body(parts: int) -> bytes:
+        file = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\nx\r\n'
+        field = b'--B\r\nContent-Disposition: form-data; name="f%d"\r\n\r\n' + b"x" * 99_000 + b"\r\n"
+        return file + b"".join(field % number for number in range(parts)) + b"--B--\r\n"
+
+    async def streamed(data: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(data), 50_000):
+            yield data[start : start + 50_000]
+
+    headers = {"Content-Type": "multipart/form-data; boundary=B"}
+    async with AsyncClient(transport=transport, base_url="http://parley") as client:
+        capped = replace(api, client=client)
+        assert edge.upload_total_bytes == 200_000 + 1024**2 < len(body(13))
+        for content in (body(13), streamed(body(13))):
+            refusal = await capped.refusal("POST", path, content=content, headers=headers)
+            assert refusal == (413, 102, f"The request body is over the limit of {edge.upload_total_bytes} bytes.")
+        assert await world.rows(api, "SELECT 1 FROM documents") == []
+        assert [each["name"] for each in await capped.ok("POST", path, content=body(12), headers=headers)] == ["a.txt"]
 
 
 @pytest.mark.promise("2.1-idempotency")
@@ -100,24 +138,31 @@ async def test_an_upload_that_comes_again_is_answered_and_not_stored_again(
     other = await api.refusal("POST", path, files=[("file", ("a.txt", b"other"))], headers=headers)
 
     assert (first.status_code, first.json()["data"][0]["name"]) == (400, "a.txt")
-    assert first.json() == again.json()
+    assert (first.status_code, first.json()) == (again.status_code, again.json())
     assert other[:2] == (400, 102)
     assert len(await world.rows(api, "SELECT 1 FROM documents")) == 1
     assert await world.rows(api, "SELECT 1 FROM stray_blobs") == []
+    assert stored_blobs(world) == [f"{api.tenant_id}/{dataset_id}/{first.json()['data'][0]['id']}"]
     good = {"files": files[:1], "headers": {"Idempotency-Key": "twice"}}
     assert "idempotent-replayed" not in (await api.raw("POST", path, **good)).headers
     assert (await api.raw("POST", path, **good)).headers["idempotent-replayed"] == "true"
 
 
-@pytest.mark.promise("2.1-access", "2.1-dataset-unknown")
+@pytest.mark.promise("2.1-access", "2.1-dataset-unknown", "2.1-checks-order")
 async def test_files_are_not_stored_in_datasets_of_others(world: World, api: Api, rival: Api, dataset_id: str) -> None:
-    for where in (dataset_id, "nope", "..", "0" * 32):
-        status, code, message = await rival.refusal(
-            "POST", f"/datasets/{where}/documents", files=[("file", ("a.txt", b"x"))]
-        )
-        assert (status, code) in ((404, 105), (405, 102)), where
-        assert where == ".." or message == f"Can't find the dataset with ID {where}!"
-    assert await world.rows(rival, "SELECT 1 FROM stray_blobs") == []
+    files = [("file", ("a.txt", b"x")), ("file", ("b.exe", b"x"))]
+    long = [("file", ("a.txt", b"x")), ("file", ("x" * 252 + ".txt", b"x"))]
+    for where in (dataset_id, "nope", "0" * 32):
+        path = f"/datasets/{where}/documents"
+        assert await rival.refusal("POST", path, files=files) == missing(f"Can't find the dataset with ID {where}!")
+        # what is wrong with the body is told first
+        assert await rival.refusal("POST", path, files=[("other", ("a.txt", b"x"))]) == invalid("No file part!")
+        assert await rival.refusal("POST", path, files=long) == invalid("File name must be 255 bytes or less.")
+    assert (await rival.refusal("POST", "/datasets/../documents", files=files))[0] in (404, 405)
+    for tenant in (api, rival):
+        for table in ("documents", "stray_blobs"):
+            assert await world.rows(tenant, f"SELECT 1 FROM {table}") == [], table  # noqa: S608
+    assert stored_blobs(world) == []
 
 
 @pytest.mark.promise("2.1-no-strays")
@@ -132,6 +177,40 @@ async def test_a_refused_upload_leaves_nothing_behind(world: World, api: Api, da
     assert status == 413
     assert await world.rows(api, "SELECT 1 FROM documents") == []
     assert await world.rows(api, "SELECT 1 FROM stray_blobs") == []
+    assert stored_blobs(world) == []
+
+
+@pytest.mark.promise("2.1-no-strays")
+async def test_an_upload_that_fails_after_bytes_were_written_leaves_nothing_behind(
+    world: World, api: Api, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second file cannot be stored; later, the last document cannot be made: the first one goes too."""
+    path = f"/datasets/{dataset_id}/documents"
+    files = [("file", ("a.txt", b"x")), ("file", ("b.txt", b"x"))]
+    put, written = BlobStore.put, list[str]()
+
+    async def fails_once(blobs: BlobStore, key: str, *data: Any, **more: Any) -> int:
+        if written:
+            raise TooLarge("The second file is larger than the store takes.")
+        written.append(key)
+        return await put(blobs, key, *data, **more)
+
+    async def nothing_left(files: Any, status: int) -> None:
+        assert (await api.refusal("POST", path, files=files))[0] == status
+        for table in ("documents", "stray_blobs"):
+            assert await world.rows(api, f"SELECT 1 FROM {table}") == [], table  # noqa: S608
+        assert stored_blobs(world) == []
+        assert (await api.ok("GET", f"/datasets/{dataset_id}"))["document_count"] == 0
+
+    def only_itself(name: str) -> list[str]:
+        return [name]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BlobStore, "put", fails_once)
+        await nothing_left(files, 413)
+    assert len(written) == 1
+    monkeypatch.setattr("app.services.uploads.free_names", only_itself)
+    await nothing_left([*files, files[0]], 400)
 
 
 @pytest.mark.promise("2.1-kill-mid-upload")

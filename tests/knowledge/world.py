@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import anyio
+import obstore
 import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
@@ -147,6 +148,11 @@ async def parsed(world: World, api: Api, dataset_id: str, *files: tuple[str, byt
     await parse(api, dataset_id, *ids)
     await world.work()
     return [await shown(api, dataset_id, each) for each in ids]
+
+
+def stored_blobs(world: World) -> list[str]:
+    """Return the keys of all bytes there are, of all tenants."""
+    return sorted(str(blob["path"]) for page in obstore.list(world.blobs._store) for blob in page)
 
 
 async def add_chunk(

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.domain.limits import LimitsConfig, RateConfig
-from app.domain.principals import Scope
+from app.domain.principals import KeyKind, Scope
 from app.security.keys import make_key
 from repositories.limits import LimitCounters
 from routers.deps import EdgeConfig
@@ -133,14 +133,20 @@ async def test_ragflow_clients_are_limited_too(serve: Serve) -> None:
 async def test_a_token_counts_with_the_key_it_hangs_on(serve: Serve) -> None:
     async with serve(LIMITED) as service:
         tenant = await service.tenant()
-        child = make_key(tenant_id=tenant.id, pepper=PEPPER, now=datetime.now(UTC), parent_id=tenant.key_id)
+        chat = await service.chat(tenant)
+        child = make_key(
+            tenant_id=tenant.id, pepper=PEPPER, now=datetime.now(UTC), kind=KeyKind.EMBED, parent_id=tenant.key_id
+        )
         async with service.database.unit(tenant.id) as unit:
             await unit.keys.add(child.stored, child.hash)
         async with service.client(tenant) as client:
             assert told(await client.get("/api/v1/chats")) == (3, 2)
-            by_child = await client.get("/api/v1/chats", headers={"Authorization": f"Bearer {child.secret}"})
-            assert told(by_child) == (3, 1)
+            page, token = f"/api/v1/chatbots/{chat.id}/info", {"Authorization": f"Bearer {child.secret}"}
+            by_child = await client.get(page, headers=token)
+            assert (by_child.status_code, told(by_child)) == (200, (3, 1))
             assert told(await client.get("/api/v1/chats")) == (3, 0)
+            assert [(await client.get(page, headers=token)).status_code for _ in range(3)] == [200, 200, 429]
+            assert (await client.get("/api/v1/chats")).status_code == 429
 
 
 @pytest.mark.promise("conversations:11-database-away")

@@ -1,19 +1,23 @@
 """Sessions end when nobody writes to them, and hold so many messages and no more (conversations.md 11)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import anyio
 import pytest
 
+from app.building import parts
 from app.domain.chats import Chat
 from app.domain.ids import SessionId
+from app.engine import retention
 from app.engine.retention import Retention
 from app.engine.turns import EngineConfig
 from repositories import session_retention
 from repositories.failures import DATABASE_FAILURES
+from repositories.session_retention import SessionRetention
 from repositories.statements import Statement
+from repositories.unit_of_work import Database
 from tests.conftest import Tenant
 from tests.pg import DatabaseUrls
 from tests.service import Service, scripted, served
@@ -183,7 +187,42 @@ async def test_a_session_in_use_is_not_idle_and_0_days_is_never(service: Service
 
 
 @pytest.mark.promise("conversations:11-retention")
-async def test_many_idle_sessions_go_in_small_batches(service: Service) -> None:
+async def test_a_service_looks_for_idle_sessions_as_long_as_it_runs(
+    fresh_database: DatabaseUrls, upstream: ScriptedUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[int] = []
+    second = anyio.Event()
+
+    async def round_of(self: Retention) -> int:
+        rounds.append(self._days)
+        if len(rounds) == 1:
+            raise OSError("the database is away")  # told, and tried again
+        second.set()
+        return 0
+
+    monkeypatch.setattr(Retention, "round", round_of)
+    monkeypatch.setattr(retention, "_LOOK_EVERY_S", 0.01)
+
+    def of_30_days(database: Database, _: int) -> Retention:
+        return Retention(database, 30)
+
+    monkeypatch.setattr(parts, "Retention", of_30_days)
+    async with in_a_task(served(fresh_database, upstream, tmp_path)):
+        with anyio.fail_after(5):
+            await second.wait()
+    assert rounds[:2] == [30, 30]
+
+
+@pytest.mark.promise("conversations:11-retention")
+async def test_many_idle_sessions_go_in_small_batches(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    end = SessionRetention.end
+
+    async def noted(self: SessionRetention, session_ids: Sequence[SessionId], *, days: int) -> int:
+        ended.append(await end(self, session_ids, days=days))
+        return ended[-1]
+
+    monkeypatch.setattr(SessionRetention, "end", noted)
     tenant = await service.tenant()
     chat = await service.chat(tenant)
     await one(
@@ -193,6 +232,7 @@ async def test_many_idle_sessions_go_in_small_batches(service: Service) -> None:
         tenant.id, chat.id,
     )  # fmt: skip
     assert await Retention(service.database, 30).round() == 250
+    assert ended == [100, 100, 50]
     assert await one(service, tenant, "SELECT count(*) FROM sessions WHERE deleted_at IS NULL") == 0
 
 

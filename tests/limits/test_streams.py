@@ -70,8 +70,12 @@ def openai(chat: Chat, question: str) -> tuple[str, str, dict[str, Any]]:
     return "POST", path, {"model": "m", "stream": True, "messages": [{"role": "user", "content": question}]}
 
 
+def named(chat: Chat, question: str) -> tuple[str, str, dict[str, Any]]:
+    return "POST", "/api/v1/chat/completions", {"chat_id": chat.id, "question": question}
+
+
 @pytest.mark.promise("conversations:11-streams-per-key", "conversations:11-streams-refused-before-a-turn")
-@pytest.mark.parametrize("wire", [native, openai])
+@pytest.mark.parametrize("wire", [native, openai, named])
 async def test_one_stream_too_many_is_refused_and_stores_nothing(service: Service, wire: Any) -> None:
     tenant = await service.tenant()
     chat = await service.chat(tenant)

@@ -16,7 +16,6 @@ from app.domain.ids import KeyId, TenantId, new_id
 from app.domain.limits import KeyOfTenant, LimitsConfig, RateConfig, Standing, Taken, window_of
 from app.engine.lease import new_process_id
 from app.security.limits import Limits, RequestGate
-from app.settings import Settings
 from app.wire.limits import duration, limit_headers
 from repositories.expiry import Kept
 from repositories.limits import LimitCounters
@@ -221,11 +220,3 @@ def test_openai_clients_are_told_in_their_own_headers_too() -> None:
         b"x-ratelimit-remaining-requests": b"6",
         b"x-ratelimit-reset-requests": b"3s",
     }
-
-
-@pytest.mark.promise("conversations:11-defaults")
-def test_the_defaults_are_those_of_the_contract() -> None:
-    default = {name: field.default for name, field in Settings.model_fields.items()}
-    assert (default["rate_limit"], default["rate_burst"], default["rate_window"]) == (100, 50, 60)
-    assert (default["max_streams"], default["session_retention_days"]) == (10, 30)
-    assert (default["max_session_messages"], default["on_full"]) == (100, "trim")

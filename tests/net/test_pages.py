@@ -173,6 +173,8 @@ async def test_redirects_are_followed_for_a_while(site: Site, pages: PageFetcher
 async def test_what_is_too_large_packed_missing_or_slow_is_refused(site: Site) -> None:
     async with HttpClient(HttpConfig()) as http:
         pages = PageFetcher(http, timeout_s=0.5)
+        fits = await pages.fetch(site.page("/fits", b"x" * MOST), max_bytes=MOST)
+        assert len(fits.data) == MOST
         for url, message in (
             (site.page("/large", b"x" * (MOST + 1)), "larger than 10000 bytes"),
             (site.page("/packed", gzip.compress(b"x" * 10**6), more="content-encoding: gzip\r\n"), "compressed"),

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import httpx
+import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
@@ -70,11 +71,13 @@ async def assert_refused(
                 assert set(body["error"]) == {"message", "type", "param", "code"}
 
 
+@pytest.mark.promise("0.1-key-before-all", "conversations:1.4-key-first")
 async def test_no_key_opens_nothing(service: Service) -> None:
     for headers in ({}, {"Authorization": ""}, {"Authorization": "Bearer"}):
         await assert_refused(service, headers, (401, 103))
 
 
+@pytest.mark.promise("0.1-key-before-all", "conversations:1.4-key-first")
 async def test_an_unknown_key_opens_nothing(service: Service, tenant: Tenant) -> None:
     for key in ("ragflow-nobody", tenant.key[:-1], tenant.key + "x", tenant.key.upper(), "x" * 10_000):
         await assert_refused(service, {"Authorization": f"Bearer {key}"}, (401, 103))
@@ -86,11 +89,13 @@ async def test_a_revoked_key_opens_nothing(service: Service, tenant: Tenant) -> 
     await assert_refused(service, tenant.auth, (401, 103))
 
 
+@pytest.mark.promise("conversations:7.1-kinds", "conversations:1.4-kinds")
 async def test_an_embed_token_opens_no_api_route(service: Service) -> None:
     for kind in (KeyKind.EMBED, KeyKind.VISITOR):
         await assert_refused(service, (await service.tenant(kind=kind)).auth, (403, 104), is_page=False)
 
 
+@pytest.mark.promise("conversations:7.1-kinds")
 async def test_an_api_key_opens_no_route_for_pages(service: Service, tenant: Tenant) -> None:
     await assert_refused(service, tenant.auth, (403, 104), is_page=True)
 
@@ -99,6 +104,7 @@ async def test_a_key_without_any_scope_may_do_nothing(service: Service) -> None:
     await assert_refused(service, (await service.tenant(scopes=frozenset())).auth, (403, 104))
 
 
+@pytest.mark.promise("0.7-scopes")
 async def test_a_key_that_may_only_look_changes_nothing(service: Service) -> None:
     """Every method but GET asks for more, unless its route says that it only reads."""
     reader = await service.tenant(scopes=frozenset({Scope.READ}))

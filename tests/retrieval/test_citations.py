@@ -25,11 +25,13 @@ def test_knowledge_is_rendered_as_numbered_blocks() -> None:
     assert render_knowledge([]) == ""
 
 
+@pytest.mark.promise("conversations:10.7-instructions")
 def test_the_instructions_name_the_marker_and_the_limit() -> None:
     assert "[ID:n]" in CITATION_INSTRUCTIONS
     assert "at most 4" in CITATION_INSTRUCTIONS
 
 
+@pytest.mark.promise("conversations:10.7-repair", "conversations:10.7-out-of-range")
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -76,6 +78,7 @@ def test_the_pieces_of_an_answer_joined_are_the_answer(answer: str) -> None:
     assert "".join(piece.text for piece in split_answer(answer)) == answer
 
 
+@pytest.mark.promise("conversations:10.7-insertion")
 def test_only_sentences_may_be_cited() -> None:
     answer = (
         "<think>Hm. Yes.</think># Head\nFirst sentence. Second e.g. this one! Ok.\n```py\nx. y\n```\n| a | b |\nThe end"
@@ -92,6 +95,7 @@ def cite(answer: str, table: dict[str, list[float]]) -> str:
     return insert_citations(pieces, lambda at: table.get(pieces[at].text.strip(), [0.0]))
 
 
+@pytest.mark.promise("conversations:10.7-insertion")
 def test_supported_sentences_get_their_markers() -> None:
     answer = "Refunds take 30 days. We like cats.\n\nFees are low.\n"
     assert cite(answer, {"Refunds take 30 days.": [0.2, 0.9, 0.895], "Fees are low.": [0.8, 0.1, 0.0]}) == (
@@ -99,22 +103,30 @@ def test_supported_sentences_get_their_markers() -> None:
     )
 
 
+@pytest.mark.promise("conversations:10.7-insertion")
 def test_the_threshold_falls_only_while_nothing_is_found() -> None:
     assert cite("One here. Two here.", {"One here.": [0.7], "Two here.": [0.5]}) == "One here. [ID:0] Two here."
     assert cite("One here. Two here.", {"One here.": [0.35], "Two here.": [0.2]}) == "One here. [ID:0] Two here."
     assert cite("One here.", {"One here.": [0.29]}) == "One here."
+    assert cite("One here. Two here.", {"One here.": [0.63], "Two here.": [0.62]}) == "One here. [ID:0] Two here."
+    assert cite("One here.", {"One here.": [0.3226]}) == "One here. [ID:0]"  # 0.63 · 0.8³ is 0.32256
+    assert cite("One here.", {"One here.": [0.3225]}) == "One here."
 
 
+@pytest.mark.promise("conversations:10.7-insertion")
 def test_a_chunk_is_cited_once_and_at_most_four_stand_together() -> None:
     assert cite("One here. Two here.", {"One here.": [0.9], "Two here.": [0.9]}) == "One here. [ID:0] Two here."
     assert cite("One here.", {"One here.": [0.9] * 6}) == "One here. [ID:0] [ID:1] [ID:2] [ID:3]"
+    assert cite("One here.", {"One here.": [0.9, 0.892, 0.89]}) == "One here. [ID:0] [ID:1]"  # within 1 % of the best
 
 
+@pytest.mark.promise("conversations:10.7-insertion")
 def test_thinking_and_listings_stay_untouched() -> None:
     answer = "<think>Refunds take 30 days.</think>\n```\nRefunds take 30 days.\n```\n"
     assert cite(answer, {"Refunds take 30 days.": [0.99]}) == answer
 
 
+@pytest.mark.promise("conversations:10.7-insertion")
 def test_a_piece_is_compared_by_words_and_meaning() -> None:
     found = bag("Refunds are paid in days", "")
     assert piece_similarity("refund days", found, 0.5, 0.3) == pytest.approx(0.7 + 0.15)

@@ -14,6 +14,7 @@ from app.retrieval.query import query_terms
     [
         ("chunk test 0", "chunk", "<em>chunk</em> test 0"),
         ("Many chunks here. Nothing there. A Chunk!", "chunk", "Many <em>chunks</em> here....A <em>Chunk</em>!"),
+        ("One; a chunk? No! chunk; five", "chunk", "a <em>chunk</em>?...<em>chunk</em>;"),
         ("chunky bacon", "chunk", None),
         ("Version 3.11 is out. Other.", "3.11", "Version <em>3.11</em> is out."),
         ("Un CAFÉ noir", "cafe", "Un <em>CAFÉ</em> noir"),

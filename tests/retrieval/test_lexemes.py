@@ -141,15 +141,16 @@ def test_a_question_becomes_its_content_words(question: str, expected: list[str]
 
 @pytest.mark.promise("7.3-factors")
 def test_terms_carry_factors_and_their_originals() -> None:
-    terms = {term.lexeme: term for term in query_terms("Policies of order 77 or 5 in uk 我的书")}
+    terms = {term.lexeme: term for term in query_terms("Policies of order 77 or 5 in uk x cat 我的书")}
     assert (terms["polici"].original, terms["polici"].factor) == ("policies", 1.0)
     assert (terms["77"].factor, terms["77"].is_number, terms["5"].factor) == (2.0, True, 1.0)
-    assert terms["uk"].factor == 0.01
+    assert [terms[word].factor for word in ("uk", "x", "cat")] == [0.01, 0.01, 1.0]
     assert terms["我的"].factor == 0.3
 
 
 @pytest.mark.promise("7.2-caps")
 def test_the_number_of_terms_is_bounded() -> None:
+    assert (MAX_TERMS_SHORT, MAX_TERMS_LONG) == (32, 256)
     assert len(query_terms(" ".join(f"word{number}" for number in range(999)))) == MAX_TERMS_SHORT  # no pure words
     names = (f"{a}{b}{c}q" for a in "bcdfgh" for b in "aeiou" for c in "klmnprstvw")
     assert len(query_terms(" ".join(names))) == MAX_TERMS_LONG
@@ -161,6 +162,10 @@ def test_short_questions_need_a_third_of_their_terms() -> None:
     assert is_short("vector database")
     assert is_short("数据库是什么")
     assert not is_short("how do I pay my bill")
-    assert minimum_matches("数据库系统原理", 6) == 2
+    assert is_short("one two three")
+    assert not is_short("one two three four")
+    assert is_short("one two three 4 5 6 7 8 9 10")  # 7 of 10
+    assert not is_short("one two three four 5 6 7 8 9 10")
+    assert [minimum_matches("数据库系统原理", terms) for terms in (1, 3, 4, 6, 7, 10, 11)] == [1, 1, 2, 2, 3, 3, 4]
     assert minimum_matches("how do I pay my very long bill", 3) == 1
     assert minimum_matches("x", 0) == 0

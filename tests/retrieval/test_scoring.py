@@ -88,6 +88,7 @@ def test_the_order_is_total_and_does_not_depend_on_where_candidates_came_from(
     shuffled.shuffle(other)
     assert rank(other, vector_similarity_weight=weight, similarity_threshold=threshold) == hits
     assert all(hit.similarity >= threshold for hit in hits)
+    assert [hit.similarity for hit in hits] == sorted((hit.similarity for hit in hits), reverse=True)
     whole = rank(pool, vector_similarity_weight=weight, similarity_threshold=0)
     assert [hit for hit in whole if hit.similarity >= threshold] == hits
 
@@ -112,8 +113,9 @@ def test_equal_texts_of_two_documents_are_two_candidates() -> None:
 
 @pytest.mark.promise("4.3-no-vectors")
 def test_without_any_vector_the_score_is_the_term_similarity() -> None:
-    (hit,) = rank([make("1", term=0.5)], vector_similarity_weight=0.9, similarity_threshold=0.2)
-    assert hit.similarity == 0.5
+    plain, lifted = make("1", term=0.5), make("2", term=0.5, rank=2.0)
+    hits = rank([plain, lifted], vector_similarity_weight=0.9, similarity_threshold=0.2)
+    assert [(hit.candidate.chunk_id, hit.similarity) for hit in hits] == [("2", 2.5), ("1", 0.5)]
 
 
 @pytest.mark.promise("4.3-order")
@@ -152,12 +154,14 @@ def test_beside_lexical_hits_only_very_near_vectors_are_candidates() -> None:
 
 @pytest.mark.promise("4.5-no-lexical")
 def test_without_lexical_hits_vectors_above_the_threshold_are_candidates() -> None:
-    pool = [make("a", vector=0.5), make("b", vector=0.9), make("c", vector=0.1), make("b", vector=0.9)]
+    pool = [make("a", vector=0.5), make("b", vector=0.9), make("c", vector=0.199), make("b", vector=0.9)]
+    pool.append(make("d", vector=0.2))
     kept = candidates(pool, similarity_threshold=0.2, vector_only_floor=0.75, top_k=1024)
-    assert [candidate.chunk_id for candidate in kept] == ["b", "a"]
+    assert [candidate.chunk_id for candidate in kept] == ["b", "a", "d"]
     assert len(candidates(pool, similarity_threshold=0.2, vector_only_floor=0.75, top_k=1)) == 1
 
 
+@pytest.mark.promise("4.2-total")
 def test_documents_are_counted_over_all_hits() -> None:
     hits = rank(
         [make("1", term=0.9, document="x"), make("2", term=0.8, document="y"), make("3", term=0.7, document="y")],

@@ -17,6 +17,7 @@ from app.retrieval.text_index import tsvector
 from bench import shelf
 from repositories.chunk_search import ChunkKey, SearchScope
 from repositories.unit_of_work import Database
+from tests.knowledge.searching import explained
 from tests.pg import DatabaseUrls
 
 TENANT, DATASET = TenantId("t"), DatasetId("ds")
@@ -125,14 +126,21 @@ async def test_without_vectors_the_weighed_share_of_words_decides(ground: Ground
     assert len(others) == 31
 
 
+@pytest.mark.promise("4.3-term-range")
 async def test_a_word_counts_less_once_in_a_long_chunk_and_more_when_repeated(ground: Ground) -> None:
     filler = " ".join(f"filler{number}" for number in range(300))
     short, once, often = await ground.add("walrus", f"walrus {filler}", f"walrus {filler} " + "walrus " * 9, vector=FAR)
+    others = [f"h{one}{other}k" for one in "abcdefgh" for other in "abcdefgh"][:59]  # of one part each
+    [usual] = await ground.add(" ".join(["walrus", *others]), vector=FAR)
+    [full] = await ground.add(" ".join([*["walrus"] * 200, *others]), vector=FAR)
 
     hits = await ground.search("walrus", weight=0, threshold=0)
 
-    assert [hit.candidate.chunk_id for hit in hits] == [short, often, once]
-    assert hits[0].similarity == 1.0
+    scores = {hit.candidate.chunk_id: hit.similarity for hit in hits}
+    assert [each for each in scores if each in (short, once, often)] == [short, often, once]
+    assert scores[short] == 1.0
+    assert scores[usual] == pytest.approx(0.61, abs=0.005)  # once in a chunk of usual length
+    assert scores[full] == pytest.approx(1.0, abs=0.005)
     assert hits[-1].similarity > 0.2  # one word alone is still over the usual threshold
 
 
@@ -144,11 +152,13 @@ async def test_a_word_counts_by_the_field_it_is_in(ground: Ground) -> None:
     [titled] = await ground.add(text, title="walrus", vector=FAR)
     [held] = await ground.add(f"{text} walrus", vector=FAR)
     [part] = await ground.add(f"{text} seaWalrus", vector=FAR)
+    [titled_part] = await ground.add(text, title="seaWalrus", vector=FAR)
 
     hits = {hit.candidate.chunk_id: hit.similarity for hit in await ground.search("walrus", weight=0, threshold=0)}
 
     assert hits[asked] == pytest.approx(hits[keyed], rel=0.02)
     assert hits[keyed] > hits[titled] > hits[held] > hits[part] > 0
+    assert hits[titled_part] == pytest.approx(hits[part], rel=0.02)
 
 
 @pytest.mark.promise("4.3-synonyms", "4.3-score")
@@ -195,13 +205,20 @@ async def test_short_questions_need_a_third_of_their_words_and_long_ones_one(gro
     assert await ground.ids("海象在北极的冰上", vector=other, threshold=0) == ["c00002"]
 
 
+@pytest.mark.promise("4.5-short")
 async def test_a_chunk_with_less_comes_when_none_has_the_usual_share(ground: Ground) -> None:
-    """10 % on the retry."""
+    """10 % on the retry: one of ten, two of twenty."""
     await ground.add("冰块", vector=FAR)
+    other = [0.0, 1.0] + [0.0] * 62
 
-    found = await ground.ids("海象在北极的冰块上睡觉", vector=[0.0, 1.0] + [0.0] * 62, threshold=0)
+    found = await ground.ids("海象在北极的冰块上睡觉", vector=other, threshold=0)
 
     assert found == ["c00000"]
+    long = "海象在北极冰块上睡觉时梦见鲸鱼群游过大洋深处"
+    assert len(query_terms(long)) == 21
+    assert await ground.ids(long, vector=other, weight=0, threshold=0.001) == []
+    await ground.add("冰块和鲸鱼", vector=FAR)
+    assert await ground.ids(long, vector=other, weight=0, threshold=0.001) == ["c00001"]
 
 
 @pytest.mark.promise("4.5-large")
@@ -262,12 +279,12 @@ async def test_vectors_of_the_usual_dimensions_are_found_through_an_index(ground
         await ground.add(f"text {number}", vector=vector(number / 10))
     async with ground.database.unit(TENANT) as unit:
         scope = SearchScope(dataset_ids=[DATASET])
-        found = await unit.chunk_search.find_near(scope, vector=vector(0), most=3, ef_search=100, is_iterative=True)
+        with explained() as plans:
+            found = await unit.chunk_search.find_near(scope, vector=vector(0), most=3, ef_search=100, is_iterative=True)
         exact = await unit.chunk_search.find_nearest(scope, vector=vector(0), most=3)
-    names = await ground.connection.fetch("SELECT indexdef FROM pg_indexes WHERE indexname LIKE 'ix_chunks_embedding%'")
-
     assert found == exact == [ChunkKey(DocumentId("a"), ChunkId(f"c{number:05}")) for number in range(3)]
-    assert any(f"halfvec({dimensions})" in name["indexdef"] for name in names)
+    assert len(plans) == 1
+    assert f"ix_chunks_embedding_{dimensions}" in plans[0]
 
 
 async def test_vectors_of_another_length_are_no_candidates(ground: Ground) -> None:

@@ -14,7 +14,7 @@ from app.services.mindmap import outline_of, parse_outline
 from app.services.related import parse_related, related_prompt
 from app.services.search_settings import generation
 from app.wire.search_apps import mindmap
-from tests.searches.test_search_bots import BOTS, NOT_OWNED
+from tests.searches.test_retrieval_tests import BOTS, NOT_OWNED
 from tests.searches.world import BIRD, CAT, DOG, Api, World, make_dataset, make_search
 
 RELATED = "/api/v1/sessions/related_questions"
@@ -82,10 +82,13 @@ async def test_a_question_is_needed(api: Api, page: Api) -> None:
 async def test_which_model_is_asked_and_how(world: World, api: Api, page: Api) -> None:
     talker, other = world.says("1. Why?"), world.says("1. Other?", model="other")
     await api.ok("POST", RELATED, json={"question": "What is a lease?", "industry": "aviation"})
-    [call] = talker.calls
+    call = talker.calls[0]
     assert call.options.temperature == 0.9
     assert "What is a lease?" in call.messages[0].content
+    assert "Stay within this industry" in call.messages[0].content
     assert "aviation" in call.messages[0].content
+    await api.ok("POST", RELATED, json={"question": "What is a lease?"})
+    assert "industry" not in talker.calls[-1].messages[0].content
     assert "industry" not in related_prompt("What?")[0].content
 
     search_id = await make_search(api, chat_id="other", llm_setting={"temperature": 0.2, "top_p": 0.4})
@@ -187,17 +190,19 @@ async def test_a_mind_map_is_drawn_of_the_twelve_best_chunks(world: World, api: 
 
 
 @pytest.mark.promise("conversations:7.6-mindmap-errors")
-async def test_what_mind_maps_are_refused_for(api: Api, page: Api, rival: Api) -> None:
+async def test_what_mind_maps_are_refused_for(api: Api, page: Api, rival: Api, pets: str) -> None:
     foreign = await make_dataset(rival, CAT)
     for caller, path in ((page, f"{BOTS}/mindmap"), (api, "/api/v1/chat/mindmap")):
-        lacking = await caller.refusal("POST", path, json={"question": "x"})
-        assert lacking == (400, 102, "required argument are missing: kb_ids; ")
+        for sent, keys in (({}, "question,kb_ids"), ({"question": "x"}, "kb_ids"), ({"kb_ids": [foreign]}, "question")):
+            lacking = await caller.refusal("POST", path, json=sent)
+            assert lacking == (400, 102, f"required argument are missing: {keys}; ")
         unselected = await caller.refusal("POST", path, json={"question": "x", "kb_ids": []})
         assert unselected == (400, 102, "No KB selected")
         told = await caller.refusal_22("POST", path, json={"question": "x", "kb_ids": []})
         assert (told["code"], told["message"]) == (100, "No KB selected")
-        refused = await caller.refusal("POST", path, json={"question": "x", "kb_ids": [foreign]})
-        assert refused == (404, 105, NOT_OWNED)
+        for named in ([foreign], [pets, foreign]):
+            refused = await caller.refusal("POST", path, json={"question": "x", "kb_ids": named})
+            assert refused == (404, 105, NOT_OWNED)
 
 
 async def test_the_embedded_model_draws_nothing_the_documents_do(world: World, api: Api, pets: str) -> None:

@@ -1,5 +1,6 @@
 """Search apps: made, listed, changed, deleted, under both their paths (conversations.md 7.7, 7.8)."""
 
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -14,6 +15,12 @@ DEFAULTS = {
     "rerank_id": "", "use_kg": False, "summary": False, "chat_id": "", "llm_setting": {},
     "chat_settingcross_languages": [], "highlight": False, "keyword": False, "web_search": False,
     "related_search": False, "query_mindmap": False,
+}  # fmt: skip
+
+
+OBJECT = {
+    "id", "name", "description", "avatar", "tenant_id", "created_by", "search_config", "create_time", "create_date",
+    "update_time", "update_date",
 }  # fmt: skip
 
 
@@ -37,12 +44,18 @@ async def test_a_new_search_app_has_every_setting(api: Api) -> None:
         assert (found["description"], found["avatar"]) == ("For all.", "")
         assert (found["tenant_id"], found["created_by"]) == (api.tenant_id, api.tenant_id)
         assert found["update_time"] == found["create_time"]
+        assert found["update_date"] == found["create_date"] == formatdate(found["create_time"] // 1000, usegmt=True)
+        assert set(found) == OBJECT
 
 
 @pytest.mark.promise("conversations:7.8-create-config")
 @pytest.mark.promise("conversations:7.7-keys")
 async def test_what_is_sent_of_the_configuration_is_laid_over_the_defaults(api: Api) -> None:
-    config = {"kb_ids": ["a"], "llm_setting": {"temperature": 0.5}, "cross_languages": ["German"], "our_own": {"x": 1}}
+    config = {
+        "kb_ids": ["a"], "llm_setting": {"temperature": 0.5, "parameter": "Precise"}, "cross_languages": ["German"],
+        "our_own": {"x": 1}, "chat_settingcross_languages": ["French"], "web_search": True, "use_rerank": False,
+        "meta_data_filter": {"method": "auto"}, "reference_metadata": {"include": True, "fields": ["a"]},
+    }  # fmt: skip
     assert (await made(api, name="n", search_config=config))["search_config"] == DEFAULTS | config
 
 
@@ -101,6 +114,8 @@ async def test_updates_that_cannot_be(api: Api, rival: Api) -> None:
 
     assert await refused(name=7) == (400, 102, "Search name must be string.")
     assert await refused(name=" ") == (400, 102, "Search name can't be empty.")
+    longest = await api.ok("PUT", f"{SEARCHES}/{app['id']}", json={**sent, "name": "é" * 64})
+    assert longest["name"] == "é" * 64
     assert await refused(name="é" * 65) == (400, 102, "Search name length is 130 which is large than 128")
     assert await refused(name="OTHER") == (400, 102, "Duplicated search name.")
     assert await refused(search_config="x") == (400, 102, "search_config must be a JSON object")
@@ -200,9 +215,13 @@ async def test_lists_page_order_and_look_for_words(api: Api, rival: Api) -> None
     assert await named("orderby=name&desc=false") == sorted(newest, key=str.lower)
     assert await named("keywords=aLpHa") == ["Alpha"]
     assert await named("keywords=%25") == ["beta 100%"]
+    found = await api.ok("GET", f"{SEARCHES}?keywords=a&page=1&page_size=1")
+    assert (found["total"], [each["name"] for each in found["search_apps"]]) == (3, ["gamma"])
+    assert (await api.ok("GET", f"{SEARCHES}?keywords=mm"))["total"] == 1
     listed = await api.ok("GET", f"{SEARCHES}?page=1&page_size=1")
     assert listed["total"] == 3
     [shown] = listed["search_apps"]
+    assert set(shown) == OBJECT | {"status", "nickname", "tenant_avatar"}
     assert (shown["status"], shown["nickname"], shown["tenant_avatar"]) == ("1", "someone", "")
     assert shown["create_time"] <= shown["update_time"]
     first = next(each["id"] for each in (await api.ok("GET", SEARCHES))["search_apps"] if each["name"] == "Alpha")

@@ -8,143 +8,8 @@ import pytest
 from app.domain.models import ModelText
 from app.llm.scripted import ScriptedChatModel
 from tests.searches.test_ask import final
-from tests.searches.world import BIRD, CAT, DOG, ORIGIN, Api, World, add_document, make_dataset, make_search
-
-BOTS = "/api/v1/searchbots"
-TEST = f"{BOTS}/retrieval_test"
-NOT_OWNED = "Only owner of knowledgebase authorized for this operation."
-
-
-async def found(caller: Api, kb_id: Any, question: str = "cat", **sent: Any) -> Any:
-    return await caller.ok("POST", TEST, json={"kb_id": kb_id, "question": question, **sent})
-
-
-def texts(told: Any) -> list[str]:
-    return [chunk["content_with_weight"] for chunk in told["chunks"]]
-
-
-@pytest.mark.promise("conversations:7.6-raw-names")
-async def test_chunks_have_the_names_of_the_index(page: Api, pets: str) -> None:
-    told = await found(page, pets)
-    assert set(told) == {"total", "labels", "doc_aggs", "chunks"}
-    [chunk] = told["chunks"]
-    assert set(chunk) == {
-        "chunk_id", "content_with_weight", "content_ltks", "doc_id", "docnm_kwd", "kb_id", "important_kwd", "image_id",
-        "similarity", "vector_similarity", "term_similarity", "positions", "doc_type_kwd",
-    }  # fmt: skip
-    assert (chunk["content_with_weight"], chunk["docnm_kwd"], chunk["kb_id"]) == (CAT, "pets.txt", pets)
-    assert (told["total"], told["labels"]) == (1, {})
-    assert told["doc_aggs"] == [{"doc_name": "pets.txt", "doc_id": chunk["doc_id"], "count": 1}]
-
-
-@pytest.mark.promise("conversations:7.6-test-parameters")
-async def test_every_parameter_of_a_retrieval_test(world: World, api: Api, page: Api) -> None:
-    dataset = await make_dataset(api)
-    first = await add_document(api, dataset, "cat one", "cat two", "cat three", name="a.txt", author="Ann", year=1)
-    second = await add_document(api, dataset, "cat four", name="b.txt", author="Bob")
-    other = await make_dataset(api, "cat five")
-
-    assert len(texts(await found(page, [dataset, other]))) == 5
-    assert len(texts(await found(page, dataset, size=3))) == 3
-    assert len(texts(await found(page, dataset, page=2, size=3))) == 1
-    assert len(texts(await found(page, dataset, page="2", size="3"))) == 1
-    assert texts(await found(page, dataset, doc_ids=[second])) == ["cat four"]
-    assert texts(await found(page, dataset, similarity_threshold=1.5)) == []
-    for weight in (0.0, 1.0):
-        for chunk in (await found(page, dataset, vector_similarity_weight=weight))["chunks"]:
-            part = chunk["vector_similarity"] if weight else chunk["term_similarity"]
-            assert chunk["similarity"] == pytest.approx(part)
-    marked = await found(page, dataset, highlight=True)
-    assert all("<em>cat</em>" in chunk["highlight"] for chunk in marked["chunks"])
-    manual = {"method": "manual", "manual": [{"key": "author", "op": "=", "value": "bob"}]}
-    assert texts(await found(page, dataset, meta_data_filter=manual)) == ["cat four"]
-    assert texts(await found(page, dataset, meta_data_filter=manual, doc_ids=[first])) == []
-    shown = await found(page, dataset, include_metadata=True)
-    assert {chunk["document_metadata"]["author"] for chunk in shown["chunks"]} == {"Ann", "Bob"}
-    shown = await found(page, dataset, include_metadata=True, metadata_fields=["year"], doc_ids=[first])
-    assert [chunk["document_metadata"] for chunk in shown["chunks"]] == [{"year": 1}] * 3
-    world.says("feline")
-    assert "cat four" in texts(await found(page, dataset, question="moggy, cat", keyword=True))
-    model = world.says("cat")
-    assert len(texts(await found(page, dataset, question="Katze", cross_languages=["English"]))) == 4
-    assert "Katze" in model.calls[0].messages[0].content
-    assert texts(await found(page, dataset, use_kg=True))[0].startswith("cat")  # there is no graph
-    assert (await found(page, dataset, question=""))["chunks"] == []
-
-
-@pytest.mark.promise("conversations:7.6-test-defaults")
-async def test_the_search_app_says_what_the_body_does_not(api: Api, page: Api) -> None:
-    dataset = await make_dataset(api)
-    first = await add_document(api, dataset, "cat one", "cat two", name="a.txt", author="Ann")
-    await add_document(api, dataset, "cat three", name="b.txt", author="Bob")
-    search_id = await make_search(
-        api,
-        doc_ids=[first],
-        highlight=True,
-        vector_similarity_weight=0.0,
-        reference_metadata={"include": True, "fields": ["author"]},
-    )
-    told = await found(page, dataset, search_id=search_id)
-    assert sorted(texts(told)) == ["cat one", "cat two"]
-    assert all(chunk["similarity"] == pytest.approx(chunk["term_similarity"]) for chunk in told["chunks"])
-    assert all("highlight" in chunk for chunk in told["chunks"])
-    assert all(chunk["document_metadata"] == {"author": "Ann"} for chunk in told["chunks"])
-    own = await found(page, dataset, search_id=search_id, doc_ids=[], highlight=False, include_metadata=False)
-    assert len(texts(own)) == 3
-    assert all("highlight" not in chunk and "document_metadata" not in chunk for chunk in own["chunks"])
-    strict = await make_search(api, similarity_threshold=5.0)
-    assert texts(await found(page, dataset, search_id=strict)) == []
-    assert len(texts(await found(page, dataset, search_id=strict, similarity_threshold=0.0))) == 3
-
-
-@pytest.mark.promise("conversations:7.6-auto-filter")
-async def test_a_model_may_write_the_filter(world: World, api: Api, page: Api) -> None:
-    dataset = await make_dataset(api)
-    await add_document(api, dataset, "cat one", name="a.txt", author="Ann")
-    await add_document(api, dataset, "cat two", name="b.txt", author="Bob")
-    search_id = await make_search(api, kb_ids=[dataset], meta_data_filter={"method": "auto"}, chat_id="other")
-    wanted = '{"conditions": [{"name": "author", "comparison_operator": "=", "value": "Bob"}]}'
-    other = world.says(wanted, model="other")
-    assert texts(await found(page, dataset, "cat by Bob", search_id=search_id)) == ["cat two"]
-    assert len(other.calls) == 1
-
-
-@pytest.mark.promise("conversations:7.6-test-errors")
-async def test_what_a_retrieval_test_refuses(api: Api, page: Api, rival: Api, pets: str) -> None:
-    async def refused(**sent: Any) -> tuple[int, int, str]:
-        return await page.refusal("POST", TEST, json=sent)
-
-    lacking = "required argument are missing: kb_id,question; "
-    assert await refused() == (400, 102, lacking)
-    assert await refused(kb_id=pets) == (400, 102, "required argument are missing: question; ")
-    nothings: tuple[Any, ...] = ("", [], None)
-    for empty in nothings:
-        assert await refused(kb_id=empty, question="x") == (400, 102, "Please specify dataset firstly.")
-    assert (await refused(kb_id=7, question="x"))[:2] == (400, 102)
-    assert (await refused(kb_id=[7], question="x"))[:2] == (400, 102)
-    foreign = await make_dataset(rival, CAT)
-    for named in (foreign, [pets, foreign], "nothing"):
-        assert await refused(kb_id=named, question="x") == (404, 105, NOT_OWNED)
-    empty_one = await make_dataset(api)
-    assert await refused(kb_id=empty_one, question="x") == (
-        404,
-        105,
-        "No chunk found! Check the chunk status please!",
-    )
-    asked = {"kb_id": pets, "question": "x"}
-    assert await refused(**asked, top_k=0) == (400, 102, "`top_k` must be greater than 0")
-    assert await refused(**asked, search_id="nothing") == (404, 105, "Can't find this Search App!")
-    foreign_app = await make_search(rival)
-    assert await refused(**asked, search_id=foreign_app) == (404, 105, "Can't find this Search App!")
-    for name, value in (
-        ("size", "x"), ("page", []), ("doc_ids", "x"), ("similarity_threshold", "x"), ("question", 7),
-        ("vector_similarity_weight", {}), ("rerank_id", 7), ("highlight", 7), ("cross_languages", "x"),
-        ("meta_data_filter", []), ("metadata_fields", "x"), ("include_metadata", "x"), ("use_kg", "x"),
-        ("search_id", 7), ("rerank_id", "nothing"), ("meta_data_filter", {"method": "guess"}),
-    ):  # fmt: skip
-        status, code, _ = await refused(**(asked | {"include_metadata": True} | {name: value}))
-        assert (status, code) == (400, 102), name
-    assert (await refused(**asked, doc_ids=["nothing"]))[:2] == (404, 105)
+from tests.searches.test_retrieval_tests import BOTS, NOT_OWNED, TEST, texts
+from tests.searches.world import CAT, ORIGIN, Api, World, add_document, make_dataset, make_search
 
 
 @pytest.mark.promise("conversations:7.6-codes-22")
@@ -169,22 +34,13 @@ async def test_0_22_has_codes_of_its_own_on_pages(api: Api, page: Api, rival: Ap
     for path, keys in (("ask", "question,kb_ids"), ("mindmap", "question,kb_ids"), ("related_questions", "question")):
         assert (await told(path))["code"] == 101
         assert (await told(path))["message"] == f"required argument are missing: {keys}; "
-
-
-@pytest.mark.promise("conversations:7.6-dataset-gone")
-async def test_a_dataset_that_goes_away_meanwhile_is_told_as_gone(
-    world: World, api: Api, page: Api, pets: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    retriever = world.parts.retriever
-    search = retriever.search
-
-    async def deletes_first(*told: Any, **more: Any) -> Any:
-        await api.ok("DELETE", "/api/v1/datasets", json={"ids": [pets]})
-        return await search(*told, **more)
-
-    monkeypatch.setattr(retriever, "search", deletes_first)
-    refused = await page.refusal("POST", TEST, json={"kb_id": pets, "question": "cat"})
-    assert refused == (404, 105, "Knowledgebase not found!")
+    nobody = {"Authorization": "Bearer nobody"}
+    for path in ("ask", "retrieval_test", "mindmap", "related_questions"):  # before the token is looked at
+        answer = await page.client.post(
+            f"{BOTS}/{path}", json={"kb_ids": []}, headers=nobody | {"X-RAGFlow-Compat": "0.22"}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (200, 101), path
+        assert (await page.client.post(f"{BOTS}/{path}", json={}, headers=nobody)).status_code == 401
 
 
 @pytest.mark.promise("conversations:7.6-detail")
@@ -232,8 +88,10 @@ async def test_a_search_app_answers_with_its_own_settings(world: World, api: Api
         api,
         kb_ids=[pets],
         chat_id="other@tests",
-        similarity_threshold=0.0,
+        similarity_threshold=0.05,
         vector_similarity_weight=1.0,
+        top_k=55,
+        use_kg=True,
         llm_setting={
             "temperature": 0.7,
             "top_p": 0.8,
@@ -242,8 +100,12 @@ async def test_a_search_app_answers_with_its_own_settings(world: World, api: Api
             "frequencyPenaltyEnabled": False,
         },
     )
+    requests = world.noted_searches()
     events = await page.asked(f"{BOTS}/ask", question="cat?", kb_ids=[], search_id=search_id)
     assert events.text == "Meow."
+    [request] = requests
+    assert (request.similarity_threshold, request.vector_similarity_weight) == (0.05, 1.0)
+    assert (request.top_k, request.use_kg, request.page_size) == (55, True, 12)
     [call] = other.calls
     assert (call.options.temperature, call.options.top_p) == (0.7, 0.8)
     assert (call.options.presence_penalty, call.options.frequency_penalty) == (0.4, None)
@@ -258,6 +120,9 @@ async def test_a_search_app_answers_with_its_own_settings(world: World, api: Api
         narrow = await make_search(api, kb_ids=[pets], **config)
         last = final(await page.asked(f"{BOTS}/ask", question="cat?", kb_ids=[], search_id=narrow))
         assert [chunk["content"] for chunk in last["reference"]["chunks"]] == ["Bob's cat purrs."]
+    strict = await make_search(api, kb_ids=[pets], similarity_threshold=5.0)
+    last = final(await page.asked(f"{BOTS}/ask", question="cat?", kb_ids=[], search_id=strict))
+    assert last["reference"]["chunks"] == []
     absent = await make_search(api, kb_ids=[pets])
     await api.ok(
         "PUT",
@@ -285,7 +150,9 @@ async def test_what_questions_to_search_apps_are_refused_for(
     assert await on_page(question="", kb_ids=[pets]) == (400, 102, "`question` is required.")
     assert await on_page(question="x", kb_ids=[]) == (400, 102, "`kb_ids` is required.")
     assert (await on_page(question="x", kb_ids="x"))[:2] == (400, 102)
-    assert await on_page(question="x", kb_ids=[foreign]) == (404, 105, NOT_OWNED)
+    for named in ([foreign], [pets, foreign], [foreign, pets], [pets, "nothing"]):
+        assert await on_page(question="x", kb_ids=named) == (404, 105, NOT_OWNED)
+    assert await on_page(question="x") == (400, 102, "required argument are missing: kb_ids; ")
     assert await on_page(**asked, search_id=stranger) == (404, 105, NOT_OWNED)
     assert await on_page(**asked, search_id=foreign_app) == (404, 105, "Can't find this Search App!")
 
@@ -299,6 +166,11 @@ async def test_what_questions_to_search_apps_are_refused_for(
     assert await by_key(open_one) == (400, 102, "required argument are missing: question; ")
     assert await by_key(open_one, question="x") == (400, 102, "`kb_ids` is required.")
     assert await by_key(open_one, question="x", kb_ids=[foreign]) == (
+        404,
+        105,
+        f"You don't own the dataset {foreign}",
+    )
+    assert await by_key(open_one, question="x", kb_ids=[pets, foreign]) == (
         404,
         105,
         f"You don't own the dataset {foreign}",
@@ -376,9 +248,3 @@ async def test_only_tokens_for_pages_open_routes_for_pages(api: Api, page: Api) 
         assert (bare.status_code, bare.json()["code"]) == (401, 103)
     for path in ("/api/v1/sessions/ask", "/api/v1/searches", "/v1/conversation/ask", "/v1/search/list"):
         assert (await page.refusal("POST", path, json={}))[:2] == (403, 104)
-
-
-async def test_birds_are_in_the_fixture(page: Api, pets: str) -> None:
-    """The three chunks are told apart by their words."""
-    assert texts(await found(page, pets, "birds dawn")) == [BIRD]
-    assert texts(await found(page, pets, "bone")) == [DOG]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.db.conversations import message_references, messages, sessions, turns
+from app.db.conversations import message_references, messages, session_labels, sessions, turn_events, turns
 from app.domain.turns import TurnState
 from tests.chats.world import Api, World, invalid, missing
 from tests.sessions.world import add_turn, reference
@@ -72,7 +72,7 @@ async def test_3_5_everything_said_goes_with_a_session_even_while_a_turn_runs(
 
     await api.ok("DELETE", f"/chats/{chat}/sessions", json={"ids": [session]})
 
-    for table in (sessions, messages, turns, message_references):
+    for table in (sessions, messages, turns, message_references, turn_events, session_labels):
         assert (await world.sql(api, table.select())).all() == []
 
 
@@ -91,5 +91,14 @@ async def test_3_5_not_owned(api: Api, rival: Api) -> None:
 async def test_3_5_ids_of_the_wrong_type(api: Api) -> None:
     chat = (await api.chat())["id"]
 
-    told = await api.refusal("DELETE", f"/chats/{chat}/sessions", json={"ids": "x"})
-    assert told == invalid("`ids` should be a list of strings.")
+    session = (await api.session(chat))["id"]
+    sent: list[tuple[str, str]] = [
+        ('{"ids": "x"}', "`ids` should be a list of strings."),
+        (f'{{"ids": ["{session}", 5]}}', "`ids` should be a list of strings."),
+        ('{"delete_all": 1}', "`delete_all` must be a boolean."),
+        ('{"ids": [', "Malformed JSON syntax: Missing commas/brackets or invalid encoding"),
+        ("[]", "Request body must be a JSON object."),
+    ]
+    for content, message in sent:
+        assert await api.refusal("DELETE", f"/chats/{chat}/sessions", content=content) == invalid(message)
+    assert len(await api.ok("GET", f"/chats/{chat}/sessions")) == 1

@@ -1,15 +1,23 @@
 """Making, changing and reading one session: conversations.md 3.1, 3.2, 3.4."""
 
+import asyncio
+import time
 import uuid
+from email.utils import formatdate
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from app.db.conversations import messages, sessions
+from app.db.engine import create_engine
 from app.domain.errors import Invalid
+from app.domain.sessions import SessionNotWritten
 from app.domain.turns import TurnState
 from app.services.sessions import SessionService
+from app.wire.dialects import Dialect, refusal_of
 from tests.chats.world import Api, World, invalid, missing
+from tests.pg import DatabaseUrls
 from tests.sessions.world import add_turn, reference
 
 METHODS = pytest.mark.parametrize("method", ["PUT", "PATCH"])
@@ -49,6 +57,41 @@ async def test_3_2_the_whole_object_of_a_new_session(api: Api) -> None:
         "update_date": session["create_date"],
     }
     assert len(session["id"]) == 32
+    assert abs(session["create_time"] / 1000 - time.time()) < 10
+    assert isinstance(session["create_time"], int)
+    assert session["create_date"] == formatdate(session["create_time"] // 1000, usegmt=True)
+
+
+@pytest.mark.promise("conversations:1.5-times")
+async def test_1_5_every_write_changes_the_time(api: Api, world: World) -> None:
+    chat = (await api.chat())["id"]
+    path = f"/chats/{chat}/sessions/{(await api.session(chat))['id']}"
+    session = await api.ok("GET", path)
+    turn = ""
+
+    async def rename() -> None:
+        await api.ok("PUT", path, json={"name": "N"})
+
+    async def answer() -> None:
+        nonlocal turn
+        turn = await add_turn(world, api, chat, session["id"])
+
+    async def vote() -> None:
+        await api.ok("PUT", f"{path}/messages/{turn}/feedback", json={"thumbup": True})
+
+    async def forget() -> None:
+        await api.ok("DELETE", f"{path}/messages/{turn}")
+
+    for write in (rename, answer, vote, forget):
+        await asyncio.sleep(0.002)  # times are told in milliseconds
+        changed = await api.ok("GET", path)
+        assert changed["update_time"] == session["update_time"]  # reading is no write
+        await write()
+        changed = await api.ok("GET", path)
+        assert changed["update_time"] > session["update_time"], write.__name__
+        assert changed["update_date"] == formatdate(changed["update_time"] // 1000, usegmt=True)
+        assert changed["create_time"] == session["create_time"]
+        session = changed
 
 
 @pytest.mark.promise("conversations:3.2-create")
@@ -211,6 +254,9 @@ async def test_3_4_the_whole_object_of_one_session(api: Api, world: World) -> No
     assert told["reference"]["chunks"][1]["url"] == "http://u"
     assert told["reference"]["doc_aggs"] == [{"doc_name": "doc.txt", "doc_id": "doc", "count": 1}]
     created_at = {"created_at": told["created_at"]}
+    for message in (question, told):
+        assert isinstance(message["created_at"], float)
+        assert abs(message["created_at"] - time.time()) < 10
     assert told == {
         "id": turn,
         "role": "assistant",
@@ -227,6 +273,39 @@ async def test_3_4_the_whole_object_of_one_session(api: Api, world: World) -> No
         "avatar": "data:x",
         "reference": [told["reference"]],
     }
+
+
+@pytest.mark.promise("conversations:3.1-sent-along")
+async def test_3_1_what_was_sent_along_with_a_question_is_shown_with_it(api: Api, world: World) -> None:
+    chat = (await api.chat())["id"]
+    session = await api.session(chat)
+    turn = await add_turn(world, api, chat, session["id"])
+    sent = {"files": [{"id": "f"}], "doc_ids": ["d"]}
+    question = messages.update().where(messages.c.turn_id == turn, messages.c.role == "user")
+    await world.sql(api, question.values(extras={**sent, "secret": "ours"}))
+
+    path = f"/chats/{chat}/sessions"
+    for shown in (await api.ok("GET", f"{path}/{session['id']}"), *(await api.ok("GET", path))):
+        opener, asked, answer = shown["messages"]
+        assert asked == {"id": turn, "role": "user", "content": "Why?", "created_at": asked["created_at"], **sent}
+        assert not {"files", "doc_ids"} & {*opener, *answer}
+
+
+@pytest.mark.promise("conversations:3.2-not-written")
+async def test_3_2_what_the_database_refuses_is_told(api: Api, fresh_database: DatabaseUrls) -> None:
+    chat = (await api.chat())["id"]
+    path = f"/chats/{chat}/sessions"
+    session = (await api.session(chat))["id"]
+    owner = create_engine(fresh_database.owner, pool_size=1)
+    async with owner.begin() as connection:
+        await connection.execute(text("ALTER TABLE sessions ADD CONSTRAINT no_a CHECK (name <> 'A')"))
+    await owner.dispose()
+
+    assert await api.refusal("POST", path, json={"name": "A"}) == (500, 500, "Fail to create a session!")
+    assert await api.refusal("PUT", f"{path}/{session}", json={"name": "A"}) == (500, 500, "Session updates error")
+    assert [one["name"] for one in await api.ok("GET", path)] == ["New session"]
+    in_22 = refusal_of(SessionNotWritten(""), Dialect.RAGFLOW_22)
+    assert (in_22.status, in_22.code) == (200, 102)
 
 
 @pytest.mark.parametrize(

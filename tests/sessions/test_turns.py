@@ -138,6 +138,10 @@ async def test_8_4_thumb_up_is_the_number_of_true_votes_whoever_votes_at_once(ap
 
     stored = (await world.sql(api, messages.select().where(messages.c.thumbup.is_(True)))).all()
     assert (await world.sql(api, sessions.select())).one().thumb_up == len(stored)
+    await asyncio.gather(*(vote(turn, True) for turn in ids))
+    assert (await world.sql(api, sessions.select())).one().thumb_up == 4
+    await asyncio.gather(vote(ids[0], False), vote(ids[1], False), vote(ids[2], True))
+    assert (await world.sql(api, sessions.select())).one().thumb_up == 2
 
 
 @pytest.mark.promise("conversations:8.4-aliases")
@@ -184,6 +188,7 @@ async def test_a_fork_has_all_that_was_said_up_to_a_turn(api: Api, world: World)
         return {key: value for key, value in one.items() if key not in ("id", "thumbup")}
 
     assert [said(one) for one in theirs] == [said(one) for one in own]
+    assert [one.get("thumbup") for one in (own[2], *theirs)] == [True, *[None] * 5]
     assert await api.ok("GET", path) == before
     row = (await world.sql(api, sessions.select().where(sessions.c.id == fork["id"]))).one()
     assert (row.tokens, row.round, row.thumb_up, row.variables, row.next_position) == (0, 0, 0, {"tone": "dry"}, 5)
@@ -269,6 +274,8 @@ async def test_a_long_session_is_shown_with_its_last_messages(api: Api, world: W
     before = await api.ok("GET", f"{path}/messages", params={"before": 205, "limit": 1000})
     assert [one["position"] for one in before["messages"]] == list(range(205))
     assert (len(listed["messages"]), listed["messages_before"]) == (200, 1005)
+    for query, count in (({}, 100), ({"limit": 5000}, 1000), ({"limit": 0}, 1)):
+        assert len((await api.ok("GET", f"{path}/messages", params=query))["messages"]) == count
 
 
 @pytest.mark.promise("conversations:P-export")

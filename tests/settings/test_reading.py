@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from app.building import built
+from app.main import build_app
 from app.settings import SettingsRefused, read_settings
+from tests.conftest import PEPPER
+from tests.pg import DatabaseUrls
 
 
 @pytest.fixture(autouse=True)
@@ -115,3 +119,24 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsRefused) as found:
         read_settings(file)
     assert found.value.message.startswith(f"{file}: cannot be read: ")
+
+
+@pytest.mark.promise("conversations:1.1-setting", "conversations:1.1-setting-27")
+def test_the_dialect_is_ours_unless_it_is_said_and_one_that_is_spoken(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings(None).compat == "off"
+    for level in ("0.27", "on"):
+        [told] = refused(monkeypatch, COMPAT=level)
+        assert told.startswith("PARLEY_COMPAT")
+
+
+@pytest.mark.promise("conversations:1.1-setting", "conversations:2.2-system-setting")
+async def test_dialect_and_default_system_text_reach_the_routes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fresh_database: DatabaseUrls
+) -> None:
+    text = "Ours: {knowledge}"
+    for name, value in {"COMPAT": "0.22", "DEFAULT_SYSTEM_PROMPT": text, "DATA_DIR": str(tmp_path)}.items():
+        monkeypatch.setenv(f"PARLEY_{name}", value)
+    async with built(read_settings(None), fresh_database.app, PEPPER) as parts:
+        state = build_app(parts).state
+        assert state.default_system_prompt == text
+        assert state.edge.is_compat22

@@ -85,8 +85,17 @@ def test_8_3_the_last_seven_days_where_nobody_says() -> None:
     meant = read_stats(now=NOW)
     assert (meant.begin, meant.end) == (datetime(2026, 3, 3, tzinfo=UTC), None)  # until now
     assert (meant.source, meant.chat_id, meant.agent_id) == (None, None, None)
-    with pytest.raises(Invalid):
+    with pytest.raises(Invalid, match=r"`to_date` should be a date like 2025-01-31 or 2025-01-31 10:00:00\."):
         read_stats(to_date="x", now=NOW)
+
+
+@pytest.mark.promise("conversations:8.3-defaults")
+async def test_8_3_without_dates_the_days_are_counted_from_now(api: Api, world: World) -> None:
+    chat = (await api.chat())["id"]
+    midnight = (datetime.now(UTC) - timedelta(days=7)).replace(hour=0, minute=0, second=0, microsecond=0)
+    for moment in (midnight - timedelta(microseconds=1), midnight, midnight + timedelta(days=3)):
+        await add(world, api, chat, moment)
+    assert [number for _, number in (await told(api))["pv"]] == [1, 1]
 
 
 @pytest.mark.promise("conversations:8.3-source")
@@ -124,7 +133,10 @@ async def test_8_3_both_routes_and_the_date_of_each_dialect(api: Api, world: Wor
     assert old.json() == {"code": 0, "data": await told(api, **query)}
     assert old.json()["data"]["pv"] == [["2026-03-01", 1]]
     day = DayStats(day=date(2026, 3, 1), sessions=1, users=1, tokens=0, duration_s=0.0, rounds=0.0, thumb_up=0)
-    assert stats([day], is_compat22=True)["pv"] == [["Sun, 01 Mar 2026 00:00:00 GMT", 1]]
+    spelled = stats([day], is_compat22=True)
+    assert {name: [dt for dt, _ in rows] for name, rows in spelled.items()} == {
+        name: ["Sun, 01 Mar 2026 00:00:00 GMT"] for name in ("pv", "uv", "tokens", "speed", "round", "thumb_up")
+    }
     page = await world.caller(kind=KeyKind.EMBED)
     for path in ("/v1/api/stats", "/api/v1/system/stats"):
         assert (await api.client.get(path, params=query)).status_code == 401

@@ -13,6 +13,7 @@ from app.domain.retrieval import ModelCall
 from app.domain.turns import TurnState
 from app.telemetry.metrics import Metrics
 from app.telemetry.turns import TurnMetrics
+from tests.logs import plain_logs
 
 ACME = TenantId("acme")
 
@@ -42,7 +43,7 @@ class Answer:
 
 
 def test_an_ended_turn_is_counted_and_told_of_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    structlog.reset_defaults()  # a command tested in this process may have set its own level,
+    plain_logs()  # a command tested in this process may have set its own level,
     monkeypatch.setattr("app.telemetry.turns.log", structlog.get_logger())  # and have had its logger made for good
     metrics = Metrics()
     call = ModelCall(

@@ -144,3 +144,9 @@ async def test_the_use_of_a_token_is_noted_at_most_once_a_minute(
     for _ in range(3):
         assert await opens(service, made["token"])
     assert await last_use() == first
+    touched = service.parts.authenticator._touched
+    touched[made["id"]] -= 61  # a minute later
+    assert await opens(service, made["token"])
+    again = await last_use()
+    assert again is not None
+    assert again > first

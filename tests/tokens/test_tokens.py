@@ -1,5 +1,7 @@
 """API tokens: made, listed, ended (conversations.md 9)."""
 
+import hashlib
+import hmac
 import re
 import time
 from email.utils import parsedate_to_datetime
@@ -8,12 +10,15 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, text, update
 
-from app.db.identity import api_keys
+from app.db.engine import create_engine
+from app.db.identity import api_keys, tenants
 from app.domain.chats import Chat
-from app.domain.principals import Scope
-from tests.conftest import Tenant
+from app.domain.principals import Scope, StoredKey
+from app.security.keys import hash_secret
+from tests.conftest import PEPPER, Tenant
+from tests.pg import DatabaseUrls
 from tests.service import Service
 from tests.tokens.world import TOKENS, listed, make, opens, told
 
@@ -80,6 +85,8 @@ async def test_the_older_paths_do_the_same(service: Service, client: httpx.Async
     made = (await client.post("/v1/system/new_token", json={"name": "old"})).json()["data"]
 
     rows = (await client.get("/v1/system/token_list")).json()["data"]
+    for path in (TOKENS, "/compat/0.22/v1/system/token_list"):
+        assert (await client.get(path)).json() == {"code": 0, "data": rows}
     assert [row["id"] for row in rows if row["name"] == "old"] == [made["id"]]
     assert (await client.delete(f"/v1/system/token/{made['token']}")).json() == {"code": 0, "data": True}
     assert made["id"] not in await listed(client)
@@ -115,8 +122,11 @@ async def test_no_secret_is_stored(service: Service, client: httpx.AsyncClient, 
     made = await make(client)
 
     async with service.database.unit(tenant.id) as unit:
-        stored = repr((await unit._connection.execute(select(api_keys))).all())
+        rows = (await unit._connection.execute(select(api_keys))).all()
+    stored = repr(rows)
     assert made["id"] in stored
+    keyed = [hmac.digest(PEPPER, made[name].encode(), hashlib.sha256) for name in ("token", "beta")]
+    assert set(keyed) < {row.hash for row in rows}
     for secret in (made["token"], made["beta"]):
         assert secret not in stored
         assert secret[8:20] not in stored
@@ -253,6 +263,39 @@ async def test_what_no_token_can_be(client: httpx.AsyncClient, tenant: Tenant) -
     for body in IMPOSSIBLE:
         assert told(await client.post(TOKENS, json=body))[:2] == (400, 102), body
     assert set(await listed(client)) == {tenant.key_id}
+
+
+@pytest.mark.promise("conversations:9-not-written")
+async def test_what_cannot_be_written(
+    service: Service, client: httpx.AsyncClient, fresh_database: DatabaseUrls, tenant: Tenant
+) -> None:
+    owner = create_engine(fresh_database.owner, pool_size=1)
+    async with owner.begin() as connection:
+        await connection.execute(text("ALTER TABLE api_keys ADD CONSTRAINT no_a CHECK (name <> 'A')"))
+    await owner.dispose()
+
+    refusal = "Fail to new a dialog!"
+    assert told(await client.post(TOKENS, json={"name": "A"})) == (500, 500, refusal)
+    old = await client.post("/compat/0.22/v1/system/new_token", json={"name": "A"})
+    assert (old.status_code, old.json()) == (200, {"code": 102, "message": refusal})
+    assert set(await listed(client)) == {tenant.key_id}
+
+
+@pytest.mark.promise("conversations:9-not-written")
+async def test_a_tenant_that_went_away_while_its_key_was_remembered(
+    service: Service, client: httpx.AsyncClient, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await service.parts.authenticator._find(hash_secret(tenant.key, PEPPER))
+
+    async def remembered(_digest: bytes) -> StoredKey | None:
+        return key
+
+    monkeypatch.setattr(service.parts.authenticator, "_find", remembered)
+    assert set(await listed(client)) == {tenant.key_id}
+    async with service.database.unit(tenant.id) as unit:
+        await unit._connection.execute(delete(tenants).where(tenants.c.tenant_id == tenant.id))
+
+    assert told(await client.post(TOKENS)) == (404, 105, "Tenant not found!")
 
 
 @pytest.mark.promise("conversations:9-create")

@@ -64,8 +64,8 @@ def events_of(directive: Directive, model: str, shape: Shape) -> list[bytes]:
     if directive.think:
         key = "content" if directive.think_as == "inline" else directive.think_as
         text = f"<think>{directive.think}</think>" if directive.think_as == "inline" else directive.think
-        deltas += [{key: piece} for piece in _cut(text)]
-    deltas += [{"content": piece} for piece in _answer_pieces(directive)]
+        deltas += [{key: piece} for piece in _sent(directive, _cut(text))]
+    deltas += [{"content": piece} for piece in _sent(directive, _answer_pieces(directive))]
     deltas += [{"refusal": piece} for piece in _cut(directive.refusal or "")]
     deltas += _call_deltas(directive)
     return [
@@ -106,6 +106,12 @@ def _answer_pieces(directive: Directive) -> list[str]:
     if directive.calls or directive.refusal:
         return []
     return [f"word{number} " for number in range(directive.pieces)]
+
+
+def _sent(directive: Directive, words: list[str]) -> list[str]:
+    """Return a text as it is cut on the wire."""
+    size, text = directive.cut, "".join(words)
+    return [text[at : at + size] for at in range(0, len(text), size)] if size else words
 
 
 def _cut(text: str) -> list[str]:
@@ -179,7 +185,7 @@ def _usage(directive: Directive, prompt_tokens: int) -> dict[str, Any]:
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion,
         "total_tokens": prompt_tokens + completion,
-        "prompt_tokens_details": {"cached_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": directive.cached},
         "completion_tokens_details": {"reasoning_tokens": reasoning},
     }
 

@@ -23,6 +23,7 @@ class Directive(msgspec.Struct, kw_only=True, frozen=True):
 
     text: str | None = None  # the answer; else `pieces` numbered words
     pieces: int = 16
+    cut: int = 0  # text goes out in pieces of so many characters; 0: word by word
     gap_ms: float = 0  # between pieces; 0 writes several at once
     head_ms: float = 0  # before the head of the answer
     first_ms: float = 0  # between the head and the first piece
@@ -32,6 +33,7 @@ class Directive(msgspec.Struct, kw_only=True, frozen=True):
     status_from: int = 1  # ... from the so many-th call with this directive on
     times: int | None = None  # ... to the first so many calls with this directive, then behave
     message: str = "scripted failure"
+    param: str | None = None  # of that answer's error
     retry_after: float | None = None
     cut_after: int | None = None  # drop the connection after so many pieces
     end_after: int | None = None  # end the body there, without finish reason and [DONE]
@@ -39,6 +41,7 @@ class Directive(msgspec.Struct, kw_only=True, frozen=True):
     garbage_after: int | None = None  # send a line that is not JSON
     error_after: int | None = None  # send an error event
     no_usage: bool = False
+    cached: int = 0  # tokens of the prompt, as the usage tells
     no_done: bool = False
     json_instead: bool = False  # a whole answer although a stream was asked for
     finish: str = "stop"

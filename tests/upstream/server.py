@@ -161,7 +161,7 @@ async def _left_within(receive: Receive, wait_ms: float) -> bool:
 
 async def _refuse(send: Send, directive: Directive) -> None:
     headers = [] if directive.retry_after is None else [(b"retry-after", str(directive.retry_after).encode())]
-    error = {"message": directive.message, "type": "scripted", "param": None, "code": None}
+    error = {"message": directive.message, "type": "scripted", "param": directive.param, "code": None}
     await _answer(send, directive.status, orjson.dumps({"error": error}), headers)
 
 

@@ -1,5 +1,6 @@
 """Raw models for tests: what the scripted upstream is told to do stands in the question."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ TOOLS = [
 def entries(upstream: ScriptedUpstream) -> list[ModelEntry]:
     """Models that differ in what they can do."""
 
-    def chat(name: str, **more: Any) -> ModelEntry:
-        return ModelEntry(name=name, provider="tests", kind="chat", base_url=upstream.base_url, api_key="k", **more)
+    def chat(name: str, provider: str = "tests", **more: Any) -> ModelEntry:
+        return ModelEntry(name=name, provider=provider, kind="chat", base_url=upstream.base_url, api_key="k", **more)
 
     def embedding(name: str, **more: Any) -> ModelEntry:
         more = {"dimensions": 8, **more}
@@ -40,6 +41,9 @@ def entries(upstream: ScriptedUpstream) -> list[ModelEntry]:
     return [
         chat("able", capabilities=everything),
         chat("plain", capabilities=()),
+        chat("new-names", capabilities=("max_completion_tokens",)),
+        chat("twin"),
+        chat("twin", "others"),
         chat("org/Ünder Model:v1", upstream_name="scripted"),
         chat("no-key").__class__(name="no-key", provider="tests", kind="chat", base_url=upstream.base_url),
         embedding("embed", batch=64, encoding="cl100k_base", context=100),
@@ -80,6 +84,28 @@ async def streamed(client: httpx.AsyncClient, body: dict[str, Any], path: str = 
     return Events(answer.status_code, answer.headers, answer.content)
 
 
+def envelope(answer: httpx.Response) -> dict[str, Any]:
+    """Return the error of an answer, which must be there and whole."""
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-request-id"].startswith("req_")
+    told = answer.json()
+    assert set(told) == {"error"}
+    assert set(told["error"]) == {"message", "type", "param", "code"}
+    error: dict[str, Any] = told["error"]
+    return error
+
+
+def assert_framed(raw: bytes) -> None:
+    """Hold the bytes of a whole stream against openai.md 1.8: no `event:`, `id:` or `retry:`, one line an event, LF."""
+    assert b"\r" not in raw
+    assert raw.endswith(b"\n\ndata: [DONE]\n\n")
+    *events, _ = raw.removesuffix(b"\n\n").split(b"\n\n")
+    for event in events:
+        assert event == b": ping" or event.startswith(b"data: {"), event
+        assert b"\n" not in event
+        assert event == b": ping" or json.loads(event.removeprefix(b"data: "))
+
+
 def joined(chunks: list[Any]) -> dict[str, Any]:
     """Return the first choice as clients put it together: strings are joined."""
     message: dict[str, Any] = {"calls": {}}
@@ -94,7 +120,7 @@ def joined(chunks: list[Any]) -> dict[str, Any]:
                         call["id"] += part.get("id", "")
                         for name, words in part["function"].items():
                             call[name] += words
-                elif value is not None:
+                elif isinstance(value, str):
                     message[key] = message.get(key, "") + value
             if choice["finish_reason"]:
                 message["finish"] = choice["finish_reason"]

@@ -1,14 +1,16 @@
 """What an assistant's answer rests on, under `/v1` (openai.md 9)."""
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import openai
 import pytest
 
-from app.wire.inline_markers import MarkerStream
+from app.wire.openai_sources import own_link
 from tests.conftest import Tenant
 from tests.service import Service
+from tests.sessions.world import reference as reference_to
 from tests.v1.assistants import (
     FACTS,
     QUESTION,
@@ -61,12 +63,20 @@ async def test_whole_answer_stream_and_helper_tell_the_same_sources(service: Ser
         "id", "content", "document_id", "document_name", "dataset_id", "url", "similarity", "vector_similarity",
         "term_similarity", "positions", "image_id",
     }  # fmt: skip
+    assert {one["id"] for one in reference["chunks"]} == set(known.chunk_ids)
+    for one in reference["chunks"]:
+        place = (one["document_id"], one["document_name"], one["dataset_id"])
+        assert place == (known.document_id, "cranes.txt", known.dataset_id)
+        assert (one["positions"], one["image_id"], one["vector_similarity"]) == ([], "", pytest.approx(0, abs=1))
+        assert 0.05 < one["similarity"] <= 1
+        assert one["term_similarity"] == pytest.approx(one["similarity"])  # all its weight is on the words
     [counted] = reference["doc_aggs"]
     assert (counted["doc_id"], counted["doc_name"], counted["count"]) == (known.document_id, "cranes.txt", 2)
     for chunk, span in zip(reference["chunks"], spans, strict=True):
         assert (span["url"], span["title"]) == (chunk["url"], "cranes.txt")
-        async with httpx.AsyncClient(headers=tenant.auth) as plain:
-            found = await plain.get(span["url"])
+        async with httpx.AsyncClient() as plain:
+            found = await plain.get(span["url"], headers=tenant.auth)
+            assert (await plain.get(span["url"])).status_code == 401
         assert found.json()["data"]["content"] == chunk["content"]
 
 
@@ -83,7 +93,9 @@ async def test_reference_is_left_out_or_comes_with_the_whole_answer(service: Ser
     assert len(without[-1]["choices"][0]["delta"]["annotations"]) == 1
     assert "reference" not in whole.choices[0].message.to_dict()
     assert len(whole.choices[0].message.annotations or ()) == 1
-    assert asked[-1]["choices"][0]["delta"]["final_content"] == "Forty tons [1]."
+    last = asked[-1]["choices"][0]["delta"]
+    assert (last["final_content"], len(last["reference"]["chunks"])) == ("Forty tons [1].", 2)
+    assert last["annotations"] == without[-1]["choices"][0]["delta"]["annotations"]  # of the one that is cited
 
 
 @pytest.mark.promise("openai:9-late-markers")
@@ -102,29 +114,6 @@ async def test_sources_a_model_did_not_name_stand_at_the_end(service: Service, t
     assert content_of(chunks) == message["content"]
     assert message["content"].endswith(marker)
     assert named["content"] == FACTS[0]
-
-
-@pytest.mark.promise("openai:9-late-places")
-def test_late_markers_break_nothing_they_stand_behind() -> None:
-    """What stands last: plain text, the end of code, code that was never closed, a table, a heading."""
-    cases = [
-        ("Plain.", " [1][2]"),
-        ("Plain.\n", " [1][2]"),
-        ("```\ncode\n```", "\n\n[1][2]"),
-        ("~~~~py\ncode\n~~~~\n", " [1][2]"),
-        ("```\ncode\n```\n\nmore", " [1][2]"),
-        ("```\ncode", ""),
-        ("```py", ""),
-        ("| a | b |\n|---|---|\n| 1 | 2 |", "\n\n[1][2]"),
-        ("# Heading", "\n\n[1][2]"),
-    ]
-    for text, expected in cases:
-        for size in (1, 3, len(text)):
-            stream = MarkerStream(2)
-            shown = "".join(stream.feed(text[at : at + size]) for at in range(0, len(text), size)) + stream.flush()
-            late = stream.add([0, 1])
-            assert (shown, late) == (text, expected), (text, size)
-            assert [(shown + late)[one.start : one.end] for one in stream.spans] == (["[1]", "[2]"] if late else [])
 
 
 @pytest.mark.promise("openai:9-late-places")
@@ -167,6 +156,25 @@ async def test_a_document_with_a_link_of_its_own_is_cited_by_it(service: Service
                 assert all(one.startswith(f"{service.base_url}{place}/chunks/") for one in urls)
 
 
+@pytest.mark.promise("openai:9-own-link")
+def test_which_link_is_a_documents_own() -> None:
+    page, other = "https://page.example", "http://other.example/x"
+    long = "https://page.example/" + "x" * 2000
+    for metadata, expected in (
+        ({"url": page, "link": other}, page),
+        ({"link": page, "source_url": other}, page),
+        ({"source_url": page, "source": other}, page),
+        ({"source": page}, page),
+        ({"Source_URL": [page, other]}, page),
+        ({"url": "cranes.example", "source": other}, other),
+        ({"url": long, "source": other}, other),
+        ({"url": [], "link": 3, "source": None}, None),
+        ({"href": page}, None),
+    ):
+        assert own_link(replace(reference_to(0, "d"), metadata=metadata)) == expected, metadata
+    assert own_link(reference_to(0, "d", url=page)) == page
+
+
 @pytest.mark.promise("openai:C-08")
 async def test_what_was_deleted_since_is_not_rested_on_again(service: Service, tenant: Tenant) -> None:
     """A continuation goes on from what was found; a document deleted meanwhile is in neither prompt nor reference."""
@@ -192,7 +200,9 @@ async def test_what_was_deleted_since_is_not_rested_on_again(service: Service, t
     assert third.choices[0].message.content == "So be it."
 
 
-@pytest.mark.promise("openai:C-08", "openai:C-08-reread", "openai:C-08-places", "openai:1.2-assistant-once")
+@pytest.mark.promise(
+    "openai:C-08", "openai:C-08-reread", "openai:C-08-places", "openai:1.2-assistant-once", "openai:11-one-engine"
+)
 async def test_what_was_deleted_since_is_absent_when_read_again(service: Service, tenant: Tenant) -> None:
     """In sessions of both dialects, a followed turn, and the same call made again: text and markers are as before."""
     known = await knowing(service, tenant)
@@ -278,6 +288,12 @@ async def test_structured_answers_carry_no_markers(service: Service, tenant: Ten
     text = '{"tons": 40, "a": "[ID:0]"}'
     async with official(service, tenant) as client:
         whole = await client.chat.completions.create(model=known.chat.id, messages=says(text), response_format=form)
+        fact = await client.chat.completions.create(
+            model=known.chat.id,
+            messages=says(f'{{"a": "{FACTS[0]} [ID:0]"}}'),
+            response_format={"type": "json_object"},
+        )
+        chunks = await chunks_of(client, model=known.chat.id, messages=says(text), response_format=form)
         loose = await client.chat.completions.create(
             model=known.chat.id,
             messages=says('{"none": true}'),
@@ -287,47 +303,13 @@ async def test_structured_answers_carry_no_markers(service: Service, tenant: Ten
     sent = asked_of(service)[0]
     message: Any = whole.choices[0].message.to_dict()
 
-    assert message["content"] == text
+    assert message["content"] == content_of(chunks) == text
     assert message["annotations"] == []
     assert len(message["reference"]["chunks"]) == 2
+    assert chunks[-1]["choices"][0]["delta"] == {"annotations": [], "reference": message["reference"]}
+    assert fact.choices[0].message.content == f'{{"a": "{FACTS[0]} [ID:0]"}}'  # as it came, nothing behind it
+    assert (fact.choices[0].message.annotations, len(fact.choices[0].message.reference["chunks"])) == ([], 2)
     assert sent["response_format"] == form
     assert list(sent["response_format"]["json_schema"]["schema"]["properties"]) == ["tons", "a"]
     assert "How to cite" not in sent["messages"][0]["content"]
     assert loose.choices[0].message.content == '{"none": true}'  # not the assistant's words for nothing found
-
-
-@pytest.mark.promise("openai:9-any-cut")
-def test_markers_come_out_the_same_however_the_text_is_cut() -> None:
-    texts = [
-        ANSWER,
-        "`code [ID:0]` and [ID:1], ``a ` [ID:0]`` [ID:2] [ID:0]`",
-        "【ID:0】(ID: 1) [id: 0, 1] [ref 1] [1](x) [ID:",
-        "~~~\n[ID:0]\n~~~\n[ID:0]\n  ```py\n[ID:1]\n",
-        "a   [ID:7] b [ID:7]",
-    ]
-    for text in texts:
-        whole = rewritten(text, len(text))
-        for size in range(1, 9):
-            assert rewritten(text, size) == whole
-        for start, end, number in whole[1]:
-            assert whole[0][start:end] == f"[{number + 1}]"
-    assert rewritten(ANSWER, 3)[0] == SHOWN
-    assert rewritten(texts[1], 3)[0] == "`code [ID:0]` and [2], ``a ` [ID:0]`` [1]`"
-    assert rewritten(texts[2], 3)[0] == "[1][2] [1][2] [2] [1](x) [ID:"
-    assert rewritten(texts[4], 3)[0] == "a b"
-
-
-def rewritten(text: str, size: int) -> tuple[str, list[tuple[int, int, int]]]:
-    stream = MarkerStream(2)
-    shown = "".join(stream.feed(text[at : at + size]) for at in range(0, len(text), size)) + stream.flush()
-    return shown, [(one.start, one.end, one.number) for one in stream.spans]
-
-
-@pytest.mark.promise("openai:9-held-back")
-def test_only_what_may_become_a_marker_is_held_back() -> None:
-    stream = MarkerStream(2)
-
-    assert [stream.feed(piece) for piece in ("It ", "is [", "ID", ":0", "] so", ", a[1] (or", " not)")] == [
-        "It", " is", "", "", " [1] so", ", a[1] (or", " not)",
-    ]  # fmt: skip
-    assert stream.flush() == ""

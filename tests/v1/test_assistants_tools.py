@@ -1,6 +1,7 @@
 """Tools of the caller with an assistant (openai.md 3.7)."""
 
 import json
+import re
 from typing import Any
 
 import openai
@@ -51,7 +52,8 @@ async def test_two_calls_go_round_whole_and_streamed(service: Service, tenant: T
     ids = [one.id for one in calls] + [one for one, _, _ in joined_calls(chunks)]
     ids += [one.id for one in helped.choices[0].message.tool_calls or ()]
     assert len(set(ids)) == 6
-    assert all(one.startswith("call_") for one in ids)
+    assert all(re.fullmatch(r"call_(?!.*call_)[A-Za-z0-9_-]{8,}", one) for one in ids)
+    assert [one.function.name for one in helped.choices[0].message.tool_calls or ()] == ["weather"] * 2
     assert end.choices[0].message.content == "Sunny in both."
     sent = asked_of(service)[-1]["messages"]
     assert [one["role"] for one in sent] == ["system", "user", "assistant", "tool", "tool"]
@@ -84,6 +86,7 @@ async def test_choices_among_tools_are_kept(service: Service, tenant: Tenant, ch
     named = {"type": "function", "function": {"name": "weather"}}
     async with official(service, tenant) as client:
         one = await client.chat.completions.create(model=chat.id, **calling(), parallel_tool_calls=False)
+        streamed = await chunks_of(client, model=chat.id, **calling(), parallel_tool_calls=False)
         odd = await client.chat.completions.create(model=chat.id, **calling({"name": "weather", "arguments": '{"a'}))
         await client.chat.completions.create(model=chat.id, **calling(), tool_choice="required")
         required = asked_of(service)[-1]
@@ -95,7 +98,8 @@ async def test_choices_among_tools_are_kept(service: Service, tenant: Tenant, ch
                 await client.chat.completions.create(model=chat.id, **calling(), tool_choice=tool_choice)
             assert refused.value.param == "tool_choice"
 
-    assert len(one.choices[0].message.tool_calls or ()) == 1
+    assert [each.function.arguments for each in one.choices[0].message.tool_calls or ()] == ARGUMENTS[:1]
+    assert [arguments for _, _, arguments in joined_calls(streamed)] == ARGUMENTS[:1]
     assert [each.function.arguments for each in odd.choices[0].message.tool_calls or ()] == ['{"a']
     assert (required["tool_choice"], required["tools"]) == ("required", [WEATHER])
     assert chosen["tool_choice"] == named
@@ -184,7 +188,9 @@ async def test_a_session_remembers_calls_and_what_the_tools_gave_back(
     }  # fmt: skip
     async with service.database.unit(tenant.id) as unit:
         stored = await unit.messages.of_turn(first.id.removeprefix("chatcmpl-"))
-    assert [one.arguments for one in stored[-1].tool_calls] == [TWO[0]["arguments"]]
+    assert [(one.id, one.name, one.arguments) for one in stored[-1].tool_calls] == [
+        (call.id, "weather", TWO[0]["arguments"])
+    ]
 
 
 @pytest.mark.promise("openai:3.7-replay")

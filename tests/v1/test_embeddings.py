@@ -11,7 +11,12 @@ import openai
 import pytest
 
 from app.domain.chats import Chat
+from app.domain.errors import UpstreamFailed
+from app.domain.models import Embeddings, Usage
+from app.llm.openai_embedding import _checked
 from app.llm.tokens import BpeTokenCounter
+from app.services.embeddings_api import Embedded
+from app.wire.openai_embeddings import embeddings_body
 from tests.conftest import Tenant
 from tests.service import Service
 from tests.v1.ledger import ledger
@@ -32,7 +37,12 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"input": [[1], [15339] * 101]}, "input.1", "context_length_exceeded"),
     ({"input": "a", "dimensions": 0}, "dimensions", "invalid_value"),
     ({"input": "a", "dimensions": 9, "model": "embed-cut"}, "dimensions", "invalid_value"),
+    ({"input": "a", "dimensions": "8"}, "dimensions", "invalid_type"),
+    ({"input": "a", "dimensions": 3}, "dimensions", "unsupported_parameter"),
     ({"input": "a", "encoding_format": "int8"}, "encoding_format", "invalid_value"),
+    ({"input": "a", "user": 3}, "user", "invalid_type"),
+    ({"input": [True]}, "input.0", "invalid_type"),
+    ({"input": "a", "model": None}, "model", "missing_required_parameter"),
 ]
 
 
@@ -47,7 +57,10 @@ async def vectors(client: httpx.AsyncClient, **body: Any) -> list[Any]:
     assert answer.status_code == 200, answer.text
     told = answer.json()
     assert (told["object"], told["model"]) == ("list", body.get("model", "embed"))
-    assert [one["index"] for one in told["data"]] == list(range(len(told["data"])))
+    assert [(one["object"], one["index"]) for one in told["data"]] == [
+        ("embedding", at) for at in range(len(told["data"]))
+    ]
+    assert set(told) == {"object", "data", "model", "usage"}
     assert told["usage"]["prompt_tokens"] == told["usage"]["total_tokens"] > 0
     return [one["embedding"] for one in told["data"]]
 
@@ -67,6 +80,8 @@ async def test_floats_unless_base64_is_asked_for(client: httpx.AsyncClient) -> N
     assert all(isinstance(value, float) for value in plain)
     (packed,) = await vectors(client, input="x", encoding_format="base64")
     assert len(base64.b64decode(packed)) == 4 * 8
+    assert list(struct.unpack("<8f", base64.b64decode(packed))) == plain  # halves of whole numbers, so the same
+    assert await vectors(client, input="x", encoding_format="float", user="u-1") == [plain]
 
 
 @pytest.mark.promise("openai:E-03", "openai:4-tokens")
@@ -79,7 +94,8 @@ async def test_token_numbers_stand_for_their_text(client: httpx.AsyncClient, ser
     await vectors(client, model="embed-any", input=tokens)
     assert service.upstream.calls()[-1]["body"]["input"] == [tokens]
     unable = await client.post("/v1/embeddings", json={"model": "embed-cut", "input": tokens})
-    assert (unable.json()["error"]["code"], unable.json()["error"]["param"]) == ("unsupported_value", "input")
+    error = unable.json()["error"]
+    assert (unable.status_code, error["code"], error["param"]) == (400, "unsupported_value", "input")
     for none in ([4294967295], [246]):  # out of the table; half a character
         answer = await client.post("/v1/embeddings", json={"model": "embed", "input": none})
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input.0")
@@ -105,15 +121,27 @@ async def test_dimensions_are_honoured_or_refused(client: httpx.AsyncClient, ser
     assert (len(asked), service.upstream.calls()[-1]["body"]["dimensions"]) == (5, 5)
     assert len((await vectors(client, input="x", dimensions=8))[0]) == 8
     refused = await client.post("/v1/embeddings", json={"model": "embed", "input": "x", "dimensions": 3})
-    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unsupported_parameter")
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["param"]) == (400, "unsupported_parameter", "dimensions")
+    assert len((await vectors(client, model="embed-cut", input="x", dimensions=1))[0]) == 1
 
 
 @pytest.mark.promise("openai:E-06", "openai:4-limits")
-async def test_what_is_wrong_is_named(client: httpx.AsyncClient) -> None:
+async def test_what_is_wrong_is_named(client: httpx.AsyncClient, service: Service) -> None:
     for body, param, code in WRONG:
         answer = await client.post("/v1/embeddings", json={"model": "embed"} | body)
         error = answer.json()["error"]
         assert (answer.status_code, error["param"], error["code"]) == (400, param, code), body
+        assert error["type"] == "invalid_request_error"
+    assert service.upstream.calls() == []
+
+
+@pytest.mark.promise("openai:4-limits")
+async def test_what_is_just_allowed_is(client: httpx.AsyncClient, service: Service) -> None:
+    assert len(await vectors(client, input=["a"] * 2048)) == 2048
+    assert sum(len(call["body"]["input"]) for call in service.upstream.calls()) == 2048
+    for most in ([15339] * 100, [[15339] * 100]):
+        assert len(await vectors(client, input=most)) == 1
 
 
 @pytest.mark.promise("openai:E-07", "openai:M-06", "openai:2-kinds")
@@ -135,6 +163,17 @@ async def test_numbers_that_are_none(client: httpx.AsyncClient) -> None:
         body = {"model": 'nan@@{"nan": true}', "input": "x", "encoding_format": form}
         answer = await client.post("/v1/embeddings", json=body)
         assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_error")
+        assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.promise("openai:E-08")
+def test_numbers_that_no_json_or_float32_holds() -> None:
+    for vector in ([math.nan, 1.0], [math.inf, 1.0], [-math.inf, math.inf]):
+        with pytest.raises(UpstreamFailed):
+            _checked(vector, 2)
+    found = Embeddings(vectors=[[1e39, 1.0]], model="m", provider="p", usage=Usage(prompt_tokens=1))
+    with pytest.raises(UpstreamFailed):
+        embeddings_body(Embedded(model="m", embeddings=found, encoding="base64"))
 
 
 @pytest.mark.promise("openai:11-usage")

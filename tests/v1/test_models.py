@@ -24,12 +24,26 @@ async def test_every_listed_id_can_be_got(client: httpx.AsyncClient, service: Se
         assert got.json() == one
     ids = [one["id"] for one in listed["data"]]
     assert ids[:2] == [chats[1].id, chats[0].id]
-    kinds = [one["parley"]["kind"] for one in listed["data"]]
-    assert kinds == sorted(kinds, key=["assistant", "chat", "embedding"].index)
-    assert "org/Ünder Model:v1" in ids
+    kinds = ["assistant", "chat", "embedding"]
+    order = [(kinds.index(one["parley"]["kind"]), one["parley"]["name"], one["id"]) for one in listed["data"]]
+    assert order == sorted(order)
+    assert [name for _, name, _ in order].count("twin") == 2
+    assert {"org/Ünder Model:v1", "twin", "twin@others"} <= set(ids)
+    assert "no-key" not in ids
     assert len(set(ids)) == len(ids)
-    first = listed["data"][0]
-    assert (first["parley"]["name"], first["parley"]["description"], first["owned_by"]) == ("a", "Of birds.", "someone")
+    told = {one["id"]: one for one in listed["data"]}
+    first = told[ids[0]]
+    assert (first["owned_by"], told["twin@others"]["owned_by"]) == ("someone", "others")
+    assert first["created"] == int(chats[1].created_at.timestamp())
+    assert first["parley"] == {
+        "kind": "assistant", "name": "a", "description": "Of birds.", "capabilities": ["chat", "retrieval"],
+        "context_window": None,
+    }  # fmt: skip
+    able = ["chat", "completions", "developer", "json_schema", "logprobs", "n", "tools", "vision"]
+    assert (told["able"]["parley"]["capabilities"], told["plain"]["parley"]["capabilities"]) == (able, ["chat"])
+    assert told["embed"]["parley"] == {
+        "kind": "embedding", "name": "embed", "description": "", "capabilities": ["embedding"], "context_window": 100,
+    }  # fmt: skip
     async with openai.AsyncOpenAI(base_url=f"{service.base_url}/v1", api_key=tenant.key) as official:
         assert [one.id async for one in official.models.list()] == ids
         assert (await official.models.retrieve("org/Ünder Model:v1")).owned_by == "tests"
@@ -47,7 +61,19 @@ async def test_what_is_not_the_callers_is_not_there(service: Service, chat: Chat
             for path in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings"):
                 body = ask("How?", name) | {"prompt": "How?", "input": "x"}
                 answer = await other.post(path, json=body)
-                assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+                assert (answer.status_code, answer.json()["error"]) == (404, error)
+
+
+@pytest.mark.promise("openai:2-exact")
+async def test_an_assistant_goes_by_its_id_alone(service: Service, tenant: Tenant, client: httpx.AsyncClient) -> None:
+    """Not by its name, also of those who own it, and not by its id in another writing."""
+    helper = await service.chat(tenant, name="helper")
+    like_an_id = await service.chat(tenant, name="0" * 31 + "a")
+    for name in (helper.name, like_an_id.name, helper.id.upper(), f"{helper.id} "):
+        got = await client.get(f"/v1/models/{quote(name, safe='')}")
+        answer = await client.post("/v1/chat/completions", json=ask("How?", name))
+        assert (got.status_code, answer.status_code) == (404, 404), name
+        assert answer.json()["error"]["code"] == "model_not_found"
 
 
 @pytest.mark.promise("openai:M-04")
@@ -83,3 +109,4 @@ async def test_an_embedding_model_generates_nothing(client: httpx.AsyncClient) -
         answer = await client.post(path, json=ask("How?", "embed") | {"prompt": "x"})
         error = answer.json()["error"]
         assert (answer.status_code, error["code"], error["param"]) == (400, "unsupported_value", "model")
+        assert "`embed`" in error["message"]

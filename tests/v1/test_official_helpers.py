@@ -8,6 +8,7 @@ import pydantic
 import pytest
 
 from app.domain.chats import Chat
+from app.domain.principals import Scope
 from tests.conftest import Tenant
 from tests.service import Service
 from tests.v1.assistants import asks, official, says
@@ -122,7 +123,10 @@ async def test_a_refusal_is_told_as_one(service: Service, tenant: Tenant, chat: 
                 events = [event async for event in stream]
                 final = await stream.get_final_completion()
             assert [event.refusal for event in events if event.type == "refusal.done"] == ["I will not."]
-            assert (final.choices[0].message.refusal, final.choices[0].message.content) == ("I will not.", None)
+            whole = await client.chat.completions.create(model=model, messages=asks(refusal="I will not."))
+            for done in (final, whole):
+                assert (done.choices[0].message.refusal, done.choices[0].message.content) == ("I will not.", None)
+                assert done.choices[0].finish_reason == "stop"
 
 
 @pytest.mark.promise("openai:T-05", "openai:CC-01", "openai:M-01", "openai:1.4-required")
@@ -178,25 +182,36 @@ UPSTREAM: dict[int, tuple[type[openai.APIStatusError], int, str | None]] = {
 
 @pytest.mark.promise("openai:1.6-typed")
 async def test_every_failure_is_the_exception_callers_catch(service: Service, tenant: Tenant, chat: Chat) -> None:
-    cases: list[tuple[Make, type[openai.APIStatusError], int, str | None]] = [
-        (chatting(RAW, temperature=9), openai.BadRequestError, 400, "invalid_value"),
-        (chatting("nothing"), openai.NotFoundError, 404, "model_not_found"),
-        (chatting("embed"), openai.BadRequestError, 400, "unsupported_value"),
-        (lambda c: c.embeddings.create(model=RAW, input="x"), openai.BadRequestError, 400, "unsupported_value"),
-        (lambda c: c.embeddings.create(model=chat.id, input="x"), openai.BadRequestError, 400, "unsupported_value"),
-        (lambda c: c.completions.create(model=chat.id, prompt="x"), openai.BadRequestError, 400, "unsupported_value"),
-        (lambda c: c.models.delete("x"), openai.APIStatusError, 405, "method_not_supported"),
-        (lambda c: c.moderations.create(input="x"), openai.NotFoundError, 404, "unknown_url"),
-        (lambda c: c.images.generate(prompt="x"), openai.NotFoundError, 404, "unknown_url"),
-    ]
+    bad, gone = openai.BadRequestError, openai.NotFoundError
+    reader = await service.tenant(scopes=frozenset({Scope.READ}), tenant_id=tenant.id)
+    cases: list[tuple[Make, type[openai.APIStatusError], int, str | None, str | None]] = [
+        (chatting(RAW, temperature=9), bad, 400, "invalid_value", "temperature"),
+        (chatting("nothing"), gone, 404, "model_not_found", "model"),
+        (chatting("embed"), bad, 400, "unsupported_value", "model"),
+        (lambda c: c.embeddings.create(model=RAW, input="x"), bad, 400, "unsupported_value", "model"),
+        (lambda c: c.embeddings.create(model=chat.id, input="x"), bad, 400, "unsupported_value", "model"),
+        (lambda c: c.completions.create(model=chat.id, prompt="x"), bad, 400, "unsupported_value", "model"),
+        (lambda c: c.models.delete("x"), openai.APIStatusError, 405, "method_not_supported", None),
+        (lambda c: c.moderations.create(input="x"), gone, 404, "unknown_url", None),
+        (lambda c: c.images.generate(prompt="x"), gone, 404, "unknown_url", None),
+        (
+            lambda c: c.with_options(api_key="nobody").models.list(),
+            openai.AuthenticationError, 401, "invalid_api_key", None,
+        ),
+        (
+            lambda c: chatting(RAW)(c.with_options(api_key=reader.key)),
+            openai.PermissionDeniedError, 403, "insufficient_permissions", None,
+        ),
+        (chatting(RAW, messages=says("x" * (9 << 20))), openai.APIStatusError, 413, "request_too_large", None),
+    ]  # fmt: skip
     for model in (chat.id, RAW):
-        cases += [(chatting(model, messages=asks(status=sent)), *told) for sent, told in UPSTREAM.items()]
+        cases += [(chatting(model, messages=asks(status=sent)), *told, None) for sent, told in UPSTREAM.items()]
     async with official(service, tenant) as client:
-        for number, (make, error, status, code) in enumerate(cases):
+        for number, (make, error, status, code, param) in enumerate(cases):
             with pytest.raises(error) as raised:
                 await make(client)
             found = raised.value
-            assert (found.status_code, found.code) == (status, code), (number, found)
+            assert (found.status_code, found.code, found.param) == (status, code, param), (number, found)
             assert (found.request_id or "").startswith("req_")
             assert found.type
             assert isinstance(found.body, dict)
@@ -212,5 +227,7 @@ async def test_a_client_that_gives_up_asks_again_as_often_as_it_was_told(
         async with official(service, tenant, timeout=0.3, max_retries=1) as client:
             with pytest.raises(openai.APITimeoutError):
                 await client.chat.completions.create(model=model, messages=asks(head_ms=3000))
-        await service.upstream.wait_for(lambda calls: bool(calls) and calls[-1]["cancelled"], timeout_s=3)
+        await service.upstream.wait_for(
+            lambda calls: bool(calls) and all(call["cancelled"] for call in calls), timeout_s=3
+        )
         assert 1 <= len(service.upstream.calls()) <= 2

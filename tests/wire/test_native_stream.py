@@ -60,6 +60,9 @@ def written(*events: TurnEvent, is_cumulative: bool = False) -> bytes:
     return NativeStream(TURN, is_cumulative=is_cumulative).write(numbered(*events))
 
 
+@pytest.mark.promise(
+    "conversations:4.4-final", "conversations:4.4-framing", "conversations:4.4-think", "conversations:4.4-reference"
+)
 def test_a_whole_answer_to_the_byte() -> None:
     """4.4: pieces with their space, tags inside them, the final event with its references, both terminators."""
     assert written(STARTED, FOUND, ASKED, *PIECES, done()) == (
@@ -72,10 +75,12 @@ def test_a_whole_answer_to_the_byte() -> None:
     )
 
 
+@pytest.mark.promise("conversations:4.4-reference")
 def test_an_answer_without_a_search_has_an_empty_reference() -> None:
     assert written(STARTED, ASKED, TextPiece("Hi"), done("Hi", ())) == piece("Hi") + final("Hi") + END
 
 
+@pytest.mark.promise("conversations:4.4-final")
 def test_an_empty_answer_still_has_its_final_event() -> None:
     """4.5: D always sends one."""
     assert written(STARTED, done("", ())) == final("") + END
@@ -85,12 +90,14 @@ def test_a_stopped_turn_ends_like_a_whole_one() -> None:
     assert written(STARTED, TextPiece("To res"), stopped("To res")) == piece("To res") + final("To res") + END
 
 
+@pytest.mark.promise("conversations:4.4-think")
 def test_thinking_that_broke_off_still_closes_its_tag() -> None:
     """4.4: concatenation equals the text a 0.22 client would have got."""
     got = written(STARTED, ReasoningPiece("Hm"), stopped(""))
     assert got == piece("<think>Hm") + piece("</think>") + final("") + END
 
 
+@pytest.mark.promise("conversations:4.4-error-event")
 def test_a_failure_is_an_event_of_its_own_and_both_terminators_follow() -> None:
     assert written(STARTED, TextPiece("To"), failed("To", message='No "luck".')) == (
         piece("To")
@@ -100,6 +107,7 @@ def test_a_failure_is_an_event_of_its_own_and_both_terminators_follow() -> None:
     )
 
 
+@pytest.mark.promise("conversations:4.5-legacy")
 def test_a_cumulative_stream_repeats_everything_and_ends_with_the_stored_text() -> None:
     """4.5: the last event of `legacy` holds the thinking, then the text after citation repair."""
     assert written(STARTED, FOUND, *PIECES, done(), is_cumulative=True) == (
@@ -112,6 +120,7 @@ def test_a_cumulative_stream_repeats_everything_and_ends_with_the_stored_text() 
     )
 
 
+@pytest.mark.promise("conversations:4.4-framing")
 def test_text_of_any_kind_stays_on_one_line_and_unchanged() -> None:
     """4.4: one-line JSON, whatever is in it."""
     texts = ["\r\n", "\u2028\u2029\x85", "日本語 🚀", '"\\', "data: [DONE]\n\n", "\x01\x1f", " "]
@@ -146,13 +155,26 @@ def test_ids_are_the_numbers_of_events_and_a_reader_cut_anywhere_gets_its_ending
         pytest.fail("no ending")
 
 
+@pytest.mark.promise("conversations:4.5-json", "conversations:4.4-think")
 def test_a_json_answer_has_its_thinking_inline() -> None:
     """4.5, last paragraph."""
     body = answer_body(TURN, SESSION, FOUND, "Hm.", done())
     assert (body["code"], body["data"]["answer"]) == (0, "<think>Hm.</think>To reset it [ID:0].")
-    assert [one["id"] for one in body["data"]["reference"]["chunks"]] == ["k0", "k1", "k2"]
+    assert body["data"]["reference"] == json.loads(REFERENCE)
 
 
+@pytest.mark.promise("conversations:10.7-doc-aggs")
+@pytest.mark.parametrize(
+    ("cited", "counts"), [((), [("d0", 2), ("d1", 1)]), ((1,), [("d1", 1)]), ((2, 0, 1), [("d0", 2), ("d1", 1)])]
+)
+def test_documents_are_those_that_are_cited_or_all(cited: tuple[int, ...], counts: list[tuple[str, int]]) -> None:
+    """10.7 step 10: all chunks are listed, and `total` is what was found in all."""
+    told = answer_body(TURN, SESSION, FOUND, None, done(cited=cited))["data"]["reference"]
+    assert [(one["doc_id"], one["count"]) for one in told["doc_aggs"]] == counts
+    assert (told["total"], len(told["chunks"])) == (9, 3)
+
+
+@pytest.mark.promise("conversations:4.3-opener")
 def test_the_opener_in_both_forms() -> None:
     """4.3."""
     opened: dict[str, object] = {

@@ -42,6 +42,7 @@ def read(raw: bytes) -> list[Any]:
     return [json.loads(one.removeprefix("data: ")) for one in blocks if one != "data: [DONE]"]
 
 
+@pytest.mark.promise("conversations:5.1-chunk", "conversations:5.1-thinking")
 def test_a_whole_answer_to_the_byte() -> None:
     """5.1: the role once, thinking beside the text, finish reason and usage on the last chunk."""
     assert written(STARTED, FOUND, ASKED, *PIECES, done()) == (
@@ -55,6 +56,7 @@ def test_a_whole_answer_to_the_byte() -> None:
     )
 
 
+@pytest.mark.promise("conversations:5.1-reference")
 def test_references_travel_once_and_as_a_list() -> None:
     """5.1: on the last chunk, with the whole decorated answer; openai.md 3.4: a list of objects in one chunk only."""
     chunks = read(written(STARTED, FOUND, *PIECES, done(), has_reference=True))
@@ -65,6 +67,7 @@ def test_references_travel_once_and_as_a_list() -> None:
     assert delta["final_content"] == "To reset it [ID:0]."
 
 
+@pytest.mark.promise("conversations:5.1-usage-chunk")
 def test_a_usage_chunk_comes_last_with_no_choices() -> None:
     """openai.md 3.4 step 5."""
     raw = written(STARTED, TextPiece("Hi"), done("Hi"), has_usage_chunk=True)
@@ -75,8 +78,11 @@ def test_a_usage_chunk_comes_last_with_no_choices() -> None:
     assert raw.endswith(b"data: [DONE]\n\n")
 
 
+@pytest.mark.promise("conversations:5.1-length")
 @pytest.mark.parametrize("reason", ["stop", "length", "content_filter"])
 def test_a_limit_of_the_model_is_a_finish_reason_and_no_error(reason: str) -> None:
+    whole = completion_body(TURN, "mine", "fp", STARTED, None, None, done("Hi", reason=reason), has_reference=False)
+    assert whole["choices"][0]["finish_reason"] == reason
     chunks = read(written(STARTED, TextPiece("Hi"), done("Hi", reason=reason)))
     assert chunks[-1]["choices"][0]["finish_reason"] == reason
     assert [one["choices"][0]["finish_reason"] for one in chunks[:-1]] == [None] * (len(chunks) - 1)
@@ -92,6 +98,7 @@ def test_a_stopped_turn_finishes_as_stop() -> None:
     )
 
 
+@pytest.mark.promise("conversations:5.1-stream-error")
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_failure_is_an_error_object_and_nothing_follows(kind: Kind) -> None:
     """5.1, openai.md 3.6: no finish chunk, no [DONE]; the text is not in the content."""
@@ -128,6 +135,7 @@ def test_bytes_do_not_depend_on_how_events_are_batched() -> None:
         assert b"".join(writer.write(events[at : at + size]) for at in range(0, len(events), size)) == whole
 
 
+@pytest.mark.promise("conversations:5.1-thinking", "conversations:5.1-whole")
 def test_a_json_answer_keeps_thinking_out_of_the_content() -> None:
     """5.1, non-stream."""
     body = completion_body(TURN, "mine", "fp", STARTED, FOUND, "Hm.", done(), has_reference=True)

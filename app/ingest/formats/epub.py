@@ -1,4 +1,4 @@
-"""EPUB: the chapters in reading order, each read as a web page."""
+"""EPUB: the chapters in reading order, each read as a web page, with the book's pictures."""
 
 import posixpath
 from urllib.parse import unquote
@@ -6,9 +6,10 @@ from urllib.parse import unquote
 from app.domain.documents import Block, ParsedDocument, ParseFailed
 from app.ingest.archives import Parts
 from app.ingest.decoding import clean, decode, looks_binary
+from app.ingest.formats.pictures import Gallery
 from app.ingest.formats.source import Source
 from app.ingest.formats.xml_trees import Node, parse_xml
-from app.ingest.html_blocks import html_blocks
+from app.ingest.html_blocks import FindPicture, html_blocks
 
 _CONTAINER = "META-INF/container.xml"
 _PAGES = {"application/xhtml+xml", "text/html", "application/xml", "text/x-oeb1-document"}
@@ -27,6 +28,7 @@ def parse_epub(source: Source) -> ParsedDocument:
     package = next((node.attrs.get("full-path", "") for node in container.all("rootfile")), "")
     root = parse_xml(parts.read(package), source.filename)
     blocks: list[Block] = []
+    pictures = _Pictures(parts, Gallery(source.caps.pictures))
     missing = encrypted = 0
     chapters = _chapters(root, posixpath.dirname(package))
     for name in chapters:
@@ -36,7 +38,7 @@ def parse_epub(source: Source) -> ParsedDocument:
         elif looks_binary(data):
             encrypted += 1
         else:
-            blocks += html_blocks(decode(data))[1]
+            blocks += html_blocks(decode(data), pictures.of(name))[1]
     if encrypted and not blocks:
         raise ParseFailed(f"{source.filename} is protected against copying (DRM) and cannot be read.")
     if missing and not blocks:
@@ -46,8 +48,33 @@ def parse_epub(source: Source) -> ParsedDocument:
     return ParsedDocument(
         blocks=tuple(blocks),
         title=(" ".join(clean(title.text).split()) or None) if title else None,
-        notes=(f"{lost} of {len(chapters)} chapters could not be read.",) if lost else (),
+        pictures=tuple(pictures.gallery.pictures),
+        notes=((f"{lost} of {len(chapters)} chapters could not be read.",) if lost else ()) + pictures.gallery.notes,
     )
+
+
+class _Pictures:
+    """The pictures of a book by the names of their parts, each taken once."""
+
+    def __init__(self, parts: Parts, gallery: Gallery) -> None:
+        self.gallery = gallery
+        self._parts = parts
+        self._known: dict[str, int | None] = {}
+
+    def of(self, chapter: str) -> FindPicture:
+        """Return what finds the pictures of a chapter, whose addresses are told from where it stands."""
+
+        def find(address: str) -> int | None:
+            path = unquote(address.partition("#")[0])
+            if not path or path.startswith("data:"):
+                return None
+            name = posixpath.normpath(posixpath.join(posixpath.dirname(chapter), path))
+            if name not in self._known:
+                data = self._parts.find(name)
+                self._known[name] = self.gallery.add(data) if data else None
+            return self._known[name]
+
+        return find
 
 
 def _chapters(package: Node, folder: str) -> list[str]:

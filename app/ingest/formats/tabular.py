@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
@@ -17,6 +18,7 @@ _MAX_FIELD = 2**31 - 1  # the module's limit holds for the process; the size of 
 _DELIMITERS = ",;\t|"
 _SAMPLE_LINES = 100
 _MAX_QUOTED_LINES = 200  # more line ends in one cell than any spreadsheet writes: a quote that never closes
+_QUOTED = re.compile(r'"[^"]*+"')
 Rows = tuple[tuple[str, ...], ...]
 
 
@@ -26,6 +28,8 @@ def parse_csv(source: Source) -> ParsedDocument:
     first, _, rest = text.partition("\n")
     if first[:4].lower() == "sep=" and len(first) == 5:
         delimiter, text = first[4], rest
+    elif source.hints.method == "qa" and "\t" in _QUOTED.sub("", text):
+        delimiter = "\t"  # pairs are told so by any line that has one (knowledge.md 5.6)
     else:
         delimiter = sniff_delimiter(text)
     csv.field_size_limit(_MAX_FIELD)
@@ -114,7 +118,8 @@ def _sheets(source: Source) -> list[tuple[str, Rows]]:
                 if about.typ != calamine.SheetTypeEnum.WorkSheet:
                     continue
                 sheet = book.get_sheet_by_name(about.name)
-                cells += sheet.total_height * sheet.total_width
+                row, column = sheet.end or (-1, -1)  # the last ones, from 0
+                cells += (row + 1) * (column + 1)
                 _check_cells(cells, source)
                 rows = [list(row) for row in sheet.to_python(skip_empty_area=False)]
                 texts = [[_cell(value) for value in row] for row in rows]

@@ -54,6 +54,7 @@ class Source:
             delimiter=self.settings.delimiter,
             html4excel=self.settings.html4excel,
             table_caption=self.filename if self.suffix in WORD_FILES else None,
+            has_html_tables=self.suffix == "md",
             most_tokens=most_tokens,
         )
 

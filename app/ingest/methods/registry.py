@@ -146,7 +146,8 @@ def page_steps(
     if method.name == "table":
         size, ranges = _TABLE_ROWS, [(1, rows)] if rows else []
     elif suffix(filename) == "pdf" and pages:
-        is_whole = method.pages_at_once == _WHOLE_FILE or settings.layout_recognize.strip().lower() != "deepdoc"
+        is_other_layout = settings.layout_recognize.strip().lower() != "deepdoc"
+        is_whole = method.pages_at_once == _WHOLE_FILE or is_other_layout or settings.toc_extraction
         size = _WHOLE_FILE if is_whole else settings.task_page_size or method.pages_at_once
         ranges = [(first, min(last, pages)) for first, last in settings.pages or ((1, pages),) if first <= pages]
     else:

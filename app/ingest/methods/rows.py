@@ -40,7 +40,7 @@ def pairs(source: Source) -> Iterator[Row]:
     """Yield every row of a file of pairs; what has not two cells is for the caller to judge.
 
     Spreadsheets: the first two cells that are not blank. Text: split at tabs if at least as many lines have two parts
-    so as with commas. CSV: as its sheet was read, or at tabs if any line has one; quoting is respected.
+    so as with commas. CSV: as its sheet was read, of qa at tabs if any line has one; quoting is respected.
     """
     sheet = 0
     for sheet, (_, order, rows) in enumerate(sheets(source), start=1):

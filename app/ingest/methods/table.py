@@ -66,9 +66,9 @@ def _tables(source: Source) -> Iterator[_Table]:
         start = next((at for at, row in enumerate(rows) if any(cell.strip() for cell in row)), len(rows))
         if start == len(rows):
             continue
-        depth = _head_rows(rows[start:])
-        names = _names(rows[start : start + depth], max(map(len, rows)))
-        yield _Table(sheet, order, names, list(rows[start + depth :]), start + depth + 1)
+        head = _head(rows[start:])
+        names = _names(head, max(map(len, rows)))
+        yield _Table(sheet, order, names, list(rows[start + len(head) :]), start + len(head) + 1)
 
 
 def _drafts(found: _Table, columns: Sequence[_Column]) -> Iterator[Draft]:
@@ -118,36 +118,53 @@ def _code(name: str) -> str:
     return bare or "column"
 
 
-def _head_rows(rows: _Rows) -> int:
-    """How many rows make the head: more than one where cells were merged over others (up to 5)."""
-    depth = 1
-    while depth < min(_MOST_HEAD_ROWS, len(rows) - 1) and _goes_on(rows[depth - 1], rows[depth]):
-        depth += 1
-    return depth
+def _head(rows: _Rows) -> list[list[str]]:
+    """Return the rows of the head: more than one where cells were merged over others (up to 5).
 
-
-def _goes_on(above: Sequence[str], below: Sequence[str]) -> bool:
-    """Tell whether `below` names the columns under merged cells of `above`.
-
-    It does if some cell of `above` spans several columns that `below` names apart, while under the other cells
-    `below` is blank or says the same again, and if nothing in it is a number or a date.
+    Of several rows every cell is filled: what is blank below a merged cell, or beside it, says the same.
     """
-    width = max(len(above), len(below))
-    upper, lower = ([*(cell.strip() for cell in row), *[""] * (width - len(row))] for row in (above, below))
-    if any(kind_of(cell) != "text" for cell in lower if cell):
-        return False
-    spans = _spans(upper)
-    wide = [(start, end) for start, end in spans if end - start > 1]
-    if not wide or (len(spans) == 1 and width < 3):
-        return False
+    width = max(len(row) for row in rows[:_MOST_HEAD_ROWS])
+    first = _padded(rows[0], width)
+    spans = _spans(first)
+    below = _below(rows, 1, first, spans)
+    return [_filled(first, spans), *below] if below else [first]
+
+
+def _below(rows: _Rows, at: int, above: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[list[str]]:
+    """Return the rows of the head from `at`, filled; none if that row is one of values.
+
+    It belongs to the head if some cell above spans several columns that it names apart, while under the other cells it
+    is blank or says the same again, and if nothing in it is a number or a date. A name of it may span several columns
+    only if the next row names those apart.
+    """
+    if at >= min(_MOST_HEAD_ROWS, len(rows) - 1):
+        return []
+    cells = _padded(rows[at], len(above))
+    is_bare = all(end - start == 1 for start, end in spans) or (len(spans) == 1 and len(above) < 3)
+    if is_bare or any(kind_of(cell) != "text" for cell in cells if cell):
+        return []
+    inner: list[tuple[int, int]] = []
     for start, end in spans:
-        names = lower[start:end]
-        if end - start > 1:
-            if not all(names) or len(set(names)) < len(names):
-                return False
-        elif names[0] not in ("", upper[start]):
-            return False
-    return True
+        runs = [(start + first, start + last) for first, last in _spans(cells[start:end])]
+        names = [cells[first] for first, _ in runs]
+        if end - start == 1:
+            if names[0] not in ("", above[start]):
+                return []
+            cells[start] = above[start]
+        elif len(names) < 2 or not all(names) or len(set(names)) < len(names):
+            return []
+        inner += runs
+    cells = _filled(cells, inner)
+    deeper = _below(rows, at + 1, cells, inner)
+    return [cells, *deeper] if deeper or all(end - start == 1 for start, end in inner) else []
+
+
+def _padded(row: Sequence[str], width: int) -> list[str]:
+    return [*(" ".join(cell.split()) for cell in row), *[""] * width][:width]
+
+
+def _filled(cells: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[str]:
+    return [cells[start] for start, end in spans for _ in range(start, end)]
 
 
 def _spans(cells: Sequence[str]) -> list[tuple[int, int]]:
@@ -164,12 +181,8 @@ def _spans(cells: Sequence[str]) -> list[tuple[int, int]]:
 def _names(head: _Rows, width: int) -> list[str]:
     """The names of the columns, the parts of merged heads joined by `-`; columns without a name are numbered."""
     parts: list[list[str]] = [[] for _ in range(width)]
-    for depth, row in enumerate(head):
-        cells = [*(" ".join(cell.split()) for cell in row), *[""] * (width - len(row))]
-        if depth < len(head) - 1:
-            for start, end in _spans(cells):
-                cells[start:end] = [cells[start]] * (end - start)
-        for at, cell in enumerate(cells):
+    for row in head:
+        for at, cell in enumerate(row):
             if cell and (not parts[at] or parts[at][-1] != cell):
                 parts[at].append(cell)
     return ["-".join(part) or f"Column {at + 1}" for at, part in enumerate(parts)]

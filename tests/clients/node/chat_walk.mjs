@@ -109,6 +109,14 @@ for (const [kind, model] of [["raw", raw], ["assistant", assistant]]) {
     assert(stream.aborted);
   });
 }
+await step("silence is filled with comments, and both streams come to their end", async () => {
+  await Promise.all([raw, assistant].map(async (model) => {
+    let told = "";
+    const messages = says({ text: "At last.", gap_ms: 1300 });
+    for await (const chunk of await chats.create({ model, messages, stream: true })) told += chunk.choices[0].delta.content ?? "";
+    assert.equal(told, "At last.");
+  }));
+});
 await step("raw: n choices and logprobs", async () => {
   const two = await chats.stream({ model: raw, messages: says({ text: "a b", logprobs: true }), n: 2, logprobs: true }).finalChatCompletion();
   assert.deepEqual(two.choices.map((one) => [one.index, one.message.content]), [[0, "a b"], [1, "a b"]]);
