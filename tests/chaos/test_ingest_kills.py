@@ -11,6 +11,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.processes import command_of
 from tests.service import NO_ROOTS, ServedProcess, parley_serve
 from tests.upstream.fixtures import ScriptedUpstream
 
@@ -70,7 +71,7 @@ class _Dataset:
 def _worker(service: ServedProcess) -> psutil.Process | None:
     assert service.process is not None
     children = psutil.Process(service.process.pid).children(recursive=True)
-    return next((one for one in children if "app.serving.worker_process" in " ".join(one.cmdline())), None)
+    return next((one for one in children if "app.serving.worker_process" in command_of(one)), None)
 
 
 def _wait_for_progress(service: ServedProcess, dataset: _Dataset, already_done: int) -> None:

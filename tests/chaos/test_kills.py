@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.chaos.kills import FINAL, Chaos
+from tests.processes import command_of
 from tests.service import ServedProcess, parley_serve, scripted
 from tests.upstream.fixtures import ScriptedUpstream
 
@@ -85,8 +86,8 @@ def _a_worker(service: ServedProcess) -> int:
     """Return the process id of one of the processes that answer."""
     assert service.process is not None
     children = psutil.Process(service.process.pid).children(recursive=True)
-    workers = [one.pid for one in children if "app.serving.answering" in " ".join(one.cmdline())]
-    assert len(workers) == 2, [" ".join(one.cmdline()) for one in children]
+    workers = [one.pid for one in children if "app.serving.answering" in command_of(one)]
+    assert len(workers) == 2, [command_of(one) for one in children]
     return workers[0]
 
 

@@ -22,6 +22,7 @@ from tests.ingest.office_files import (
     make_xlsx,
 )
 from tests.ingest.ole_files import make_msg
+from tests.processes import command_of
 
 LIMITS = SandboxLimits(wall_s=60, cpu_s=40, memory_bytes=2 * 1024**3)
 all_hostile = functools.cache(hostile)
@@ -64,7 +65,7 @@ async def test_a_hostile_file_harms_nobody(tmp_path: Path, name: str) -> None:
 
 
 def _none_parses() -> bool:
-    commands = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
+    commands = [command_of(child) for child in psutil.Process().children(recursive=True)]
     return not any("parse_child" in command for command in commands)
 
 

@@ -14,6 +14,7 @@ from app.db.roles import APP_ROLE, create_database, create_roles
 from tests.operations.conftest import scripted
 from tests.operations.running import Service, environment, own_folder, parley, serving, until
 from tests.pg import DatabaseServer, run_async
+from tests.processes import command_of
 from tests.upstream.fixtures import ScriptedUpstream
 
 COMMANDS = [
@@ -222,7 +223,7 @@ def test_files_are_ingested_by_a_worker_that_comes_when_it_is_needed(service: Se
 
 
 def _commands(service: Service) -> str:
-    return " ".join(" ".join(one.cmdline()) for one in service.family())
+    return " ".join(command_of(one) for one in service.family())
 
 
 def test_ask_prints_the_answer(service: Service) -> None:

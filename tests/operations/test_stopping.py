@@ -10,6 +10,7 @@ import psutil
 
 from tests.operations.conftest import scripted
 from tests.operations.running import Service, gone, pieces, question, serving, until
+from tests.processes import command_of
 from tests.upstream.fixtures import ScriptedUpstream
 
 
@@ -88,7 +89,7 @@ def test_several_workers_share_one_database_and_die_with_their_killed_parent(
         until(lambda: len(service.lines("answering_started")) == 2, 10)
         assert client.get("/readyz").json()["checks"]["database"] == "ok"
         family = service.family()
-        commands = [" ".join(one.cmdline()) for one in family]
+        commands = [command_of(one) for one in family]
         assert sum("app.serving.answering" in command for command in commands) == 2
         assert sum(" -D " in command for command in commands) == 1
         with client.stream("POST", path_of(service), json=question("hello"), headers=service.auth) as stream:
